@@ -1,0 +1,7 @@
+//! Berth: a self-hosted control plane for databases. See ARCHITECTURE.md for the map.
+//!
+//! Modules may import those to their right: `api → service → operations → {runtime, store} → model`.
+
+pub mod model;
+pub mod runtime;
+pub mod store;

@@ -1,0 +1,207 @@
+//! An instance: what was asked for, where it stands, how it is reached.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::error::{Error, FieldProblem, Result};
+use super::id::{Alias, Digest, InstanceId, NodeName, OperationId, ProjectId};
+use super::phase::{OperationKind, Outcome, Phase};
+use super::resources::{NodeSize, Reservation};
+
+/// The record of an instance. One model for every dialect.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Instance {
+    pub id: InstanceId,
+    pub alias: Alias,
+    pub project: ProjectId,
+    pub spec: Spec,
+    pub plan: String,
+    pub region: String,
+    /// The infrastructure target its region was bound to when it was created.
+    pub target: String,
+    /// The host that can reach it.
+    pub node: NodeName,
+    phase: Phase,
+    /// The operation that holds it, if one does.
+    pub operation: Option<OperationId>,
+    /// Why it failed, in words for its owner.
+    pub failure: Option<String>,
+    pub reservation: Reservation,
+    pub endpoints: Vec<Endpoint>,
+    /// The builds that made it.
+    pub engine_digest: Digest,
+    pub target_digest: Digest,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+    pub deleted_at: Option<Timestamp>,
+}
+
+/// What a new instance needs to be recorded.
+#[derive(Clone, Debug)]
+pub struct NewInstance {
+    pub project: ProjectId,
+    pub spec: Spec,
+    pub plan: String,
+    pub region: String,
+    pub target: String,
+    pub node: NodeName,
+    pub engine_digest: Digest,
+    pub target_digest: Digest,
+}
+
+/// What the caller asked for, complete.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spec {
+    pub name: Name,
+    /// Engine name out of a plugin's description.
+    pub engine: String,
+    pub version: String,
+    pub size: NodeSize,
+    pub storage_gb: u32,
+    pub replicas: u32,
+    pub user: Option<String>,
+    pub database: Option<String>,
+    /// Settings chosen by the caller, by name.
+    pub settings: Vec<(String, String)>,
+}
+
+/// A way in for clients, as it exists.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Endpoint {
+    pub name: String,
+    pub member: String,
+    pub port_name: String,
+    /// Address the server side binds.
+    pub bind_address: String,
+    /// What clients are told.
+    pub host: String,
+    pub port: u16,
+}
+
+/// An instance's name: 1 to 63 letters, digits, spaces, `.`, `_` and `-`, beginning with a letter.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Name(String);
+
+impl Name {
+    pub fn parse(text: &str) -> Result<Self> {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, ' ' | '.' | '_' | '-');
+        let valid = (1..=63).contains(&text.len())
+            && text.starts_with(|c: char| c.is_ascii_alphabetic())
+            && !text.ends_with(' ')
+            && text.chars().all(allowed);
+        if valid {
+            return Ok(Self(text.to_owned()));
+        }
+        Err(Error::invalid(vec![FieldProblem::new(
+            "name",
+            "is not a valid name",
+            "1 to 63 letters, digits, spaces, '.', '_' or '-', beginning with a letter",
+        )]))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Lower case, everything but letters and digits a hyphen. What must be unique in a project.
+    pub fn slug(&self) -> String {
+        let hyphenated: String = self
+            .0
+            .chars()
+            .map(|c| {
+                if c.is_ascii_alphanumeric() {
+                    c.to_ascii_lowercase()
+                } else {
+                    '-'
+                }
+            })
+            .collect();
+        hyphenated
+            .split('-')
+            .filter(|part| !part.is_empty())
+            .collect::<Vec<_>>()
+            .join("-")
+    }
+}
+
+impl Instance {
+    /// A new instance, in the phase of its creation.
+    pub fn create(new: NewInstance, operation: OperationId, now: Timestamp) -> Self {
+        Self {
+            id: InstanceId::generate(),
+            alias: Alias::generate(),
+            project: new.project,
+            spec: new.spec,
+            plan: new.plan,
+            region: new.region,
+            target: new.target,
+            node: new.node,
+            phase: Phase::Creating,
+            operation: Some(operation),
+            failure: None,
+            reservation: Reservation::default(),
+            endpoints: Vec::new(),
+            engine_digest: new.engine_digest,
+            target_digest: new.target_digest,
+            created_at: now,
+            updated_at: now,
+            deleted_at: None,
+        }
+    }
+
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// Begin an operation on it. Refused when the phase does not allow it.
+    pub fn begin(
+        &mut self,
+        kind: OperationKind,
+        operation: OperationId,
+        now: Timestamp,
+    ) -> Result<()> {
+        self.phase = self.phase.begin(kind)?;
+        self.operation = Some(operation);
+        self.failure = None;
+        self.updated_at = now;
+        Ok(())
+    }
+
+    /// End the operation. One that was preempted changes nothing: the instance is its successor's.
+    pub fn end(
+        &mut self,
+        kind: OperationKind,
+        operation: OperationId,
+        outcome: Outcome,
+        failure: Option<String>,
+        now: Timestamp,
+    ) {
+        if self.operation != Some(operation) {
+            return;
+        }
+        self.phase = self.phase.end(kind, outcome);
+        self.operation = None;
+        self.failure = failure;
+        self.updated_at = now;
+        if self.phase == Phase::Deleted {
+            self.deleted_at = Some(now);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_checked_and_slugged() {
+        assert_eq!(
+            Name::parse("Main Postgres_2").unwrap().slug(),
+            "main-postgres-2"
+        );
+        for bad in ["", "9lives", "a/b", "naïve", "tail ", &"a".repeat(64)] {
+            assert!(Name::parse(bad).is_err(), "{bad:?}");
+        }
+    }
+}

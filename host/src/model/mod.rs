@@ -1,0 +1,23 @@
+//! The words of the domain: ids, instances, phases, operations, workloads, errors.
+//!
+//! Pure data and total functions. Never does I/O, never knows axum, wasmtime, kube or sled, and imports
+//! nothing else of this crate.
+
+pub mod error;
+pub mod health;
+pub mod id;
+pub mod instance;
+pub mod operation;
+pub mod phase;
+pub mod plugin;
+pub mod project;
+pub mod resources;
+pub mod secret;
+pub mod workload;
+
+pub use error::{ConflictReason, Error, FieldProblem, Kind, Result};
+pub use id::{Alias, Digest, InstanceId, KeyId, NodeName, OperationId, ProjectId};
+pub use instance::Instance;
+pub use operation::{Operation, OperationStatus};
+pub use phase::{OperationKind, Outcome, Phase};
+pub use secret::Secret;

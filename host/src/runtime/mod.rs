@@ -1,0 +1,89 @@
+//! The plugin runtime: loads components, runs each call in a sandbox of its own, and gives them what they
+//! were granted. Knows wasmtime, and no engine by name. Never imports the store or the operations.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::model::instance::{Endpoint, Spec};
+use crate::model::plugin::{
+    Connection, EngineDescription, InstanceContext, Login, Observation, PluginStatus,
+    TargetContext, TargetDescription,
+};
+use crate::model::workload::{MemberStatus, VolumeUsage, Workload};
+use crate::model::{Digest, InstanceId, Result, Secret};
+
+/// One build of an engine. Two implementations: the component adapter, and the fakes of the tests.
+#[async_trait]
+pub trait Engine: Send + Sync {
+    fn digest(&self) -> &Digest;
+    fn description(&self) -> &EngineDescription;
+
+    async fn validate(&self, id: InstanceId, spec: &Spec) -> Result<()>;
+    async fn plan(&self, id: InstanceId, spec: &Spec) -> Result<Workload>;
+    async fn bootstrap(&self, instance: &InstanceContext) -> Result<()>;
+    async fn observe(&self, instance: &InstanceContext) -> Result<Vec<Observation>>;
+
+    async fn first_login(&self, id: InstanceId, spec: &Spec) -> Result<Login>;
+    async fn connect(
+        &self,
+        id: InstanceId,
+        spec: &Spec,
+        endpoint: &Endpoint,
+        login: &Login,
+        password: &Secret,
+    ) -> Result<Connection>;
+    async fn verify(
+        &self,
+        instance: &InstanceContext,
+        login: &Login,
+        password: &Secret,
+    ) -> Result<bool>;
+    async fn rotate(
+        &self,
+        instance: &InstanceContext,
+        login: &Login,
+        password: &Secret,
+    ) -> Result<()>;
+}
+
+/// One build of an infrastructure target.
+#[async_trait]
+pub trait Target: Send + Sync {
+    fn digest(&self) -> &Digest;
+    fn description(&self) -> &TargetDescription;
+
+    async fn apply(&self, context: &TargetContext) -> Result<()>;
+    async fn observe(&self, context: &TargetContext) -> Result<Vec<MemberStatus>>;
+    async fn start(&self, context: &TargetContext) -> Result<()>;
+    async fn stop(&self, context: &TargetContext) -> Result<()>;
+    async fn remove(&self, context: &TargetContext) -> Result<()>;
+    async fn logs(&self, context: &TargetContext, member: &str, max_bytes: u32) -> Result<String>;
+    async fn usage(&self, context: &TargetContext) -> Result<Vec<VolumeUsage>>;
+}
+
+/// What is loaded, and what can run here.
+pub trait Plugins: Send + Sync {
+    /// The live build of an engine. `Unavailable` while it compiles, `NotFound` when there is none.
+    fn engine(&self, name: &str) -> Result<Arc<dyn Engine>>;
+    /// A build that an instance or operation names, live or kept.
+    fn engine_build(&self, digest: &Digest) -> Result<Arc<dyn Engine>>;
+    fn target(&self, name: &str) -> Result<Arc<dyn Target>>;
+    fn target_build(&self, digest: &Digest) -> Result<Arc<dyn Target>>;
+    /// Live engines, by name.
+    fn engines(&self) -> Vec<Arc<dyn Engine>>;
+    /// Everything that was found, also what was refused.
+    fn statuses(&self) -> Vec<PluginStatus>;
+    /// What keeps these programs from running here in this version: each missing one with the command
+    /// that installs it. Empty when all are there.
+    fn missing_programs(&self, programs: &[String], version: &str) -> Vec<MissingProgram>;
+}
+
+/// A program that the machine lacks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MissingProgram {
+    pub program: String,
+    pub version: String,
+    /// The command that installs it, when the configuration knows one.
+    pub install: Option<String>,
+}
