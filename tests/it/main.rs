@@ -1,1 +1,4 @@
+//! One binary for every integration test.
 
+mod kill;
+mod lifecycle;

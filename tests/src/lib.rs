@@ -1,1 +1,6 @@
+//! What the tests share: waiting, the real binary on real directories, fakes that survive a kill.
 
+pub mod real;
+pub mod wait;
+
+pub use wait::{pause, wait_for, wait_within};
