@@ -65,8 +65,9 @@ async fn kills_at_random_moments_lose_nothing_and_leave_nothing() {
         );
 
         let name = format!("round-{round}");
-        let acknowledged = host.try_post("/api/v1/databases", &body(&name));
-        let acknowledged = beside(acknowledged, during_create, 1500, &data, &mut random).await;
+        let wanted = body(&name);
+        let request = host.try_post("/api/v1/databases", &wanted);
+        let acknowledged = beside(request, during_create, 1500, &data, &mut random).await;
         revive(&mut host, &data).await;
         let Some(id) = created(&host, &name, acknowledged.ok()).await else {
             continue;
