@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use super::id::{InstanceId, NodeName, OperationId, ProjectId};
 use super::phase::{OperationKind, Outcome};
@@ -73,6 +74,8 @@ pub enum StepState {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claim {
     pub node: NodeName,
+    /// Which process of the node: a node has one at a time, so its next one need not wait for the lease.
+    pub process: Uuid,
     pub until: Timestamp,
 }
 
