@@ -1,0 +1,56 @@
+//! Short ways to write the parts of a workload.
+
+use crate::types::{Command, File};
+
+impl Command {
+    /// A program by its logical name, in a version, without arguments and with an empty environment.
+    pub fn new(program: impl Into<String>, version: impl Into<String>) -> Self {
+        Self {
+            program: program.into(),
+            version: version.into(),
+            args: Vec::new(),
+            env: Vec::new(),
+        }
+    }
+
+    /// With one more argument.
+    #[must_use]
+    pub fn arg(mut self, argument: impl Into<String>) -> Self {
+        self.args.push(argument.into());
+        self
+    }
+
+    /// With more arguments.
+    #[must_use]
+    pub fn args<T: Into<String>>(mut self, arguments: impl IntoIterator<Item = T>) -> Self {
+        self.args.extend(arguments.into_iter().map(Into::into));
+        self
+    }
+
+    /// With one more variable in its environment.
+    #[must_use]
+    pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.env.push((name.into(), value.into()));
+        self
+    }
+}
+
+impl File {
+    /// A file that the member's group may read.
+    pub fn plain(name: impl Into<String>, content: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            content: content.into(),
+            sensitive: false,
+        }
+    }
+
+    /// A file that the member's own user alone may read; `${secret:…}` is allowed in it.
+    pub fn sensitive(name: impl Into<String>, content: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            content: content.into(),
+            sensitive: true,
+        }
+    }
+}

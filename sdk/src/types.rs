@@ -1,0 +1,6 @@
+//! The words that engines and targets share: what was asked for, and what must run.
+
+pub use crate::bindings::engine::berth::plugin::types::{
+    Command, Endpoint, EndpointPlan, Error, FieldProblem, File, Init, Member, NodeSize, Port,
+    Retry, Secret, SecretKind, SecretRequest, Setting, Spec, Stop, Volume, Workload,
+};
