@@ -2,6 +2,7 @@
 //!
 //! Modules may import those to their right: `api → service → operations → {runtime, store} → model`.
 
+pub mod config;
 pub mod model;
 pub mod runtime;
 pub mod store;

@@ -1,0 +1,163 @@
+//! What an operator may decide: one struct per subsystem, read from `berth.toml` over the defaults in
+//! `host/data/defaults.toml`. Unknown keys are refused, and a problem is told with its key and line.
+//! Never reads the environment, and holds no secret.
+
+mod load;
+mod values;
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+pub use load::ConfigError;
+pub use values::Range;
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    pub data_dir: PathBuf,
+    /// `plugins/` beside the executable when not given.
+    pub plugins_dir: Option<PathBuf>,
+    /// The project of the first key.
+    pub default_project: String,
+    pub server: Server,
+    pub log: Log,
+    pub node: Node,
+    pub operations: Operations,
+    pub supervisor: Supervisor,
+    pub store: Store,
+    pub sandbox: Sandbox,
+    /// Capabilities that a plugin may have when its manifest asks for them, by the plugin's name.
+    pub grants: BTreeMap<String, Vec<String>>,
+    pub storage: Storage,
+    pub regions: BTreeMap<String, Region>,
+    pub plans: BTreeMap<String, Plan>,
+    pub projects: BTreeMap<String, Project>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Server {
+    pub listen: SocketAddr,
+    pub tls_cert: Option<PathBuf>,
+    pub tls_key: Option<PathBuf>,
+    /// Allow an address that is not loopback without TLS.
+    pub insecure_listen: bool,
+    #[serde(with = "values::duration")]
+    pub request_timeout: Duration,
+    #[serde(with = "values::duration")]
+    pub header_timeout: Duration,
+    pub body_limit_bytes: usize,
+    #[serde(with = "values::duration")]
+    pub shutdown_grace: Duration,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Log {
+    /// A level, or directives such as `info,berth::runtime=debug`.
+    pub level: String,
+    pub format: LogFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Node {
+    /// What instances on this machine are recorded under.
+    pub name: String,
+    /// Address that the endpoints of databases bind.
+    pub endpoint_address: IpAddr,
+    /// What clients are told; the endpoint address when not given.
+    pub public_address: Option<String>,
+    pub ports: Range<u16>,
+    pub uids: Range<u32>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Operations {
+    /// How many are driven at the same time.
+    pub concurrency: usize,
+    /// How many may be open before new ones are refused.
+    pub max_open: usize,
+    #[serde(with = "values::duration")]
+    pub create_deadline: Duration,
+    /// How long deleted databases and finished operations stay readable.
+    #[serde(with = "values::duration")]
+    pub keep_deleted: Duration,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Supervisor {
+    #[serde(with = "values::duration")]
+    pub interval: Duration,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Store {
+    pub cache_mib: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sandbox {
+    /// Memory that one plugin call may use.
+    pub memory_mib: u64,
+    #[serde(with = "values::duration")]
+    pub call_timeout: Duration,
+    pub compile_threads: usize,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Storage {
+    pub default_gb: u32,
+    pub min_gb: u32,
+    pub max_gb: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Region {
+    /// The infrastructure target that its databases run on.
+    pub target: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    pub cpu_millis: u32,
+    pub memory_mib: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Project {
+    pub id: Uuid,
+    pub organization: Uuid,
+    pub max_instances: Option<u32>,
+    pub max_storage_gb: Option<u64>,
+}
+
+impl Node {
+    /// What clients are told.
+    pub fn public_address(&self) -> String {
+        match &self.public_address {
+            Some(address) => address.clone(),
+            None => self.endpoint_address.to_string(),
+        }
+    }
+}
