@@ -69,7 +69,8 @@ impl Config {
             refuse(line, describe(text, &error))
         };
         let given = DeTable::parse(text).map_err(from_toml)?;
-        let mut merged = DeTable::parse(DEFAULTS).expect("the built-in defaults are checked by a test");
+        let mut merged =
+            DeTable::parse(DEFAULTS).expect("the built-in defaults are checked by a test");
         let span = given.span();
         overlay(merged.get_mut(), given.get_ref().clone());
         let merged = Spanned::new(span, merged.into_inner());
@@ -106,7 +107,8 @@ impl Config {
             return at(&["node", "ports"], message);
         }
         if self.node.uids.first < 1000 {
-            let message = "must begin at 1000 or above: users below belong to the system".to_owned();
+            let message =
+                "must begin at 1000 or above: users below belong to the system".to_owned();
             return at(&["node", "uids"], message);
         }
         if self.node.public_address.is_none() && is_unspecified(self.node.endpoint_address) {
@@ -122,11 +124,17 @@ impl Config {
             }
         }
         if self.sandbox.compile_threads == 0 {
-            return at(&["sandbox", "compile_threads"], "must be at least 1".to_owned());
+            return at(
+                &["sandbox", "compile_threads"],
+                "must be at least 1".to_owned(),
+            );
         }
         let storage = &self.storage;
-        if !(1..=storage.default_gb).contains(&storage.min_gb) || storage.default_gb > storage.max_gb {
-            let message = "must lie between `storage.min_gb` (1 or more) and `storage.max_gb`".to_owned();
+        if !(1..=storage.default_gb).contains(&storage.min_gb)
+            || storage.default_gb > storage.max_gb
+        {
+            let message =
+                "must lie between `storage.min_gb` (1 or more) and `storage.max_gb`".to_owned();
             return at(&["storage", "default_gb"], message);
         }
         self.problem_in_names()
@@ -147,13 +155,20 @@ impl Config {
         }
         for (name, plan) in &self.plans {
             if plan.cpu_millis == 0 || plan.memory_mib == 0 {
-                return at(&["plans", name], "must have processor and memory above zero");
+                return at(
+                    &["plans", name],
+                    "must have processor and memory above zero",
+                );
             }
         }
         for (name, project) in &self.projects {
-            let same_id = |(other, p): (&String, &super::Project)| other != name && p.id == project.id;
+            let same_id =
+                |(other, p): (&String, &super::Project)| other != name && p.id == project.id;
             if self.projects.iter().any(same_id) {
-                return at(&["projects", name, "id"], "is the id of another project too");
+                return at(
+                    &["projects", name, "id"],
+                    "is the id of another project too",
+                );
             }
         }
         if !self.projects.contains_key(&self.default_project) {
@@ -252,15 +267,27 @@ mod tests {
     #[test]
     fn problems_name_key_and_line() {
         let unknown = refusal("[server]\nlisten = \"127.0.0.1:1\"\nlitsen = 3\n");
-        assert!(unknown.starts_with("berth.toml, line 3: `litsen = 3`: unknown field `litsen`"), "{unknown}");
+        assert!(
+            unknown.starts_with("berth.toml, line 3: `litsen = 3`: unknown field `litsen`"),
+            "{unknown}"
+        );
         let wrong = refusal("\n[log]\nformat = \"xml\"\n");
-        assert!(wrong.starts_with("berth.toml, line 3: `format = \"xml\"`: unknown variant"), "{wrong}");
+        assert!(
+            wrong.starts_with("berth.toml, line 3: `format = \"xml\"`: unknown variant"),
+            "{wrong}"
+        );
         let missing = refusal("[plans.tiny]\ncpu_millis = 5\n");
-        assert!(missing.contains("line 1") && missing.contains("memory_mib"), "{missing}");
+        assert!(
+            missing.contains("line 1") && missing.contains("memory_mib"),
+            "{missing}"
+        );
         let syntax = refusal("a = \n");
         assert!(syntax.starts_with("berth.toml, line 1:"), "{syntax}");
         let kind = refusal("[server]\nbody_limit_bytes = \"much\"\n");
-        assert!(kind.contains("line 2") && kind.contains("invalid type"), "{kind}");
+        assert!(
+            kind.contains("line 2") && kind.contains("invalid type"),
+            "{kind}"
+        );
         let table = refusal("server = 3\n");
         assert!(table.contains("line 1"), "{table}");
     }
@@ -268,13 +295,31 @@ mod tests {
     #[test]
     fn rules_between_keys_are_checked() {
         for (text, expected) in [
-            ("[node]\nports = \"30000-40000\"\n", "line 2: `node.ports` must lie"),
-            ("[node]\nuids = \"10-20\"\n", "line 2: `node.uids` must begin"),
-            ("[node]\nendpoint_address = \"0.0.0.0\"\n", "line 1: `node.public_address` must be given"),
-            ("[server]\ntls_cert = \"a\"\n", "line 2: `server.tls_cert` and"),
+            (
+                "[node]\nports = \"30000-40000\"\n",
+                "line 2: `node.ports` must lie",
+            ),
+            (
+                "[node]\nuids = \"10-20\"\n",
+                "line 2: `node.uids` must begin",
+            ),
+            (
+                "[node]\nendpoint_address = \"0.0.0.0\"\n",
+                "line 1: `node.public_address` must be given",
+            ),
+            (
+                "[server]\ntls_cert = \"a\"\n",
+                "line 2: `server.tls_cert` and",
+            ),
             ("[log]\nlevel = \"berth=loud\"\n", "line 2: `log.level`"),
-            ("[storage]\ndefault_gb = 0\n", "line 2: `storage.default_gb`"),
-            ("default_project = \"x\"\n", "line 1: `default_project` must be one"),
+            (
+                "[storage]\ndefault_gb = 0\n",
+                "line 2: `storage.default_gb`",
+            ),
+            (
+                "default_project = \"x\"\n",
+                "line 1: `default_project` must be one",
+            ),
             ("[regions]\n", "line 1: `regions` must name"),
         ] {
             let message = refusal(text);

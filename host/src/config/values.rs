@@ -63,7 +63,9 @@ pub mod duration {
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
         let text = String::deserialize(deserializer)?;
         parse(&text).ok_or_else(|| {
-            de::Error::custom("must be a length of time above zero, such as \"500ms\", \"10s\" or \"2h\"")
+            de::Error::custom(
+                "must be a length of time above zero, such as \"500ms\", \"10s\" or \"2h\"",
+            )
         })
     }
 
@@ -100,7 +102,13 @@ mod tests {
 
     #[test]
     fn a_range_needs_two_numbers_in_order() {
-        assert_eq!("20-30".parse(), Ok(Range { first: 20_u16, last: 30 }));
+        assert_eq!(
+            "20-30".parse(),
+            Ok(Range {
+                first: 20_u16,
+                last: 30
+            })
+        );
         for bad in ["30-20", "20", "-20", "a-b", "20-99999"] {
             assert!(bad.parse::<Range<u16>>().is_err(), "{bad:?}");
         }
