@@ -1,4 +1,5 @@
 //! One binary for every integration test.
 
+mod faults;
 mod kill;
 mod lifecycle;
