@@ -197,8 +197,8 @@ mod tests {
     #[test]
     fn names_are_checked_and_slugged() {
         assert_eq!(
-            Name::parse("Main Postgres_2").unwrap().slug(),
-            "main-postgres-2"
+            Name::parse("Main Orders_2").unwrap().slug(),
+            "main-orders-2"
         );
         for bad in ["", "9lives", "a/b", "naïve", "tail ", &"a".repeat(64)] {
             assert!(Name::parse(bad).is_err(), "{bad:?}");

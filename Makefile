@@ -1,0 +1,79 @@
+# What a person types. `make` alone lists it; the work is done by cargo and by scripts/.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+CARGO ?= cargo
+# Where cargo builds: the reader's own choice wins.
+TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
+WASM := wasm32-wasip2
+# Every folder below plugins/ is a component: plugins/NAME is the crate berth-plugin-NAME and becomes NAME.wasm.
+PLUGINS := $(notdir $(patsubst %/Cargo.toml,%,$(wildcard plugins/*/Cargo.toml)))
+PLUGIN_PACKAGES := $(foreach p,$(PLUGINS),-p berth-plugin-$(p))
+KILL_ROUNDS ?= 200
+
+.PHONY: help
+help: ## list these
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: tools
+tools: ## install what building needs and the machine lacks (compiler, wasm target)
+	@scripts/install-tools.sh
+
+.PHONY: servers
+servers: tools ## install the database servers that the tests need
+	@scripts/install-servers.sh --all
+
+.PHONY: plugins
+plugins: tools ## build the components, for release and for the tests
+	$(CARGO) build --locked --profile plugin --target $(WASM) $(PLUGIN_PACKAGES)
+	@scripts/place-plugins.sh "$(TARGET_DIR)" $(PLUGINS)
+
+.PHONY: build
+build: plugins ## build everything for release: target/release/berth and target/release/plugins/
+	$(CARGO) build --locked --release -p berth
+
+.PHONY: fmt
+fmt: tools ## format the code
+	$(CARGO) fmt --all
+	$(CARGO) fmt --manifest-path benches/Cargo.toml
+
+.PHONY: lint
+lint: tools ## check format, clippy (natively, and the components for wasm), shell scripts
+	$(CARGO) fmt --all --check
+	$(CARGO) fmt --manifest-path benches/Cargo.toml --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --locked --target $(WASM) -p berth-sdk $(PLUGIN_PACKAGES) -- -D warnings
+	@if command -v shellcheck >/dev/null; then shellcheck scripts/*.sh examples/*.sh benches/*.sh .ci/run; \
+	else echo "shellcheck is not installed: the scripts were not checked"; fi
+
+# Host, unit tests and integration tests are built by one call with one set of features, so nothing is
+# compiled twice, and the integration tests find the host they start.
+.PHONY: test
+test: servers plugins ## run all tests, with real servers (installs those it needs)
+	$(CARGO) build --locked --workspace --bins --tests
+	$(CARGO) test --locked --workspace
+
+.PHONY: soak
+soak: servers plugins ## kill host, shim and server at random moments, KILL_ROUNDS=200 times
+	$(CARGO) build --locked --workspace --bins --tests
+	BERTH_KILL_ROUNDS=$(KILL_ROUNDS) $(CARGO) test --locked -p berth-tests --test it -- --nocapture kill_rounds
+
+.PHONY: bench
+bench: servers build ## measure the figures of the README, each beside its peer
+	@benches/run.sh
+
+.PHONY: demo
+demo: ## a real database in one command; runs until Ctrl-C
+	@scripts/demo.sh up
+
+.PHONY: demo-clean
+demo-clean: ## remove what `make demo` made
+	@scripts/demo.sh clean
+
+.PHONY: clean
+clean: ## remove what was built
+	$(CARGO) clean
+	rm -rf benches/target
