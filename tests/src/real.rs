@@ -51,6 +51,23 @@ impl DataDir {
         }
     }
 
+    /// End every process that belongs to it.
+    pub fn end_processes(&self) {
+        // Shims first, or they would start their servers again.
+        for _ in 0..50 {
+            let left = self.processes();
+            if left.is_empty() {
+                break;
+            }
+            for shims in [true, false] {
+                for process in left.iter().filter(|p| p.is_shim() == shims) {
+                    process.kill9();
+                }
+            }
+            std::thread::yield_now();
+        }
+    }
+
     pub fn admin_key(&self) -> String {
         let text = fs::read_to_string(self.path().join("admin.key")).expect("admin.key");
         text.trim().to_owned()
@@ -69,19 +86,7 @@ impl Drop for DataDir {
             eprintln!("kept {}", self.path().display());
             self.dir.disable_cleanup(true);
         }
-        // Shims first, or they would start their servers again.
-        for _ in 0..50 {
-            let left = self.processes();
-            if left.is_empty() {
-                break;
-            }
-            for shims in [true, false] {
-                for process in left.iter().filter(|p| p.is_shim() == shims) {
-                    process.kill9();
-                }
-            }
-            std::thread::yield_now();
-        }
+        self.end_processes();
     }
 }
 
@@ -264,6 +269,14 @@ impl Host {
         self.send(self.client.post(self.url(path)).json(body)).await
     }
 
+    /// The same with an idempotency key.
+    pub async fn post_once(&self, path: &str, body: &Value, key: &str) -> Answer {
+        let request = self.client.post(self.url(path)).json(body);
+        self.send(request.header("Idempotency-Key", key))
+            .await
+            .expect("an answer")
+    }
+
     pub async fn try_delete(&self, path: &str) -> reqwest::Result<Answer> {
         self.send(self.client.delete(self.url(path))).await
     }
@@ -347,6 +360,11 @@ pub fn berth_binary() -> PathBuf {
         path.display()
     );
     path
+}
+
+/// The components that were built beside it.
+pub fn plugins_dir() -> PathBuf {
+    berth_binary().with_file_name("plugins")
 }
 
 /// A port that nothing listens on right now.
