@@ -3,9 +3,22 @@
 //! `Store` is what a backend must do (memory, sled, later etcd), checked by one contract suite. `repo`
 //! alone knows keys, encodings and seals. Never imports anything of this crate but the model.
 
+use std::collections::HashSet;
+
 use async_trait::async_trait;
 
-/// A value with the version of its last write. Versions of a key only grow.
+pub mod memory;
+pub mod repo;
+pub mod seal;
+pub mod view;
+
+pub use memory::Memory;
+pub use repo::Repo;
+pub use seal::Sealer;
+pub use view::View;
+
+/// A value with the version of its last write. Versions are numbers of commits: they grow over the whole
+/// store, so a key that was deleted and made again never shows an old version again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Versioned {
     pub version: u64,
@@ -46,15 +59,46 @@ pub enum StoreError {
     Backend(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// A backend. A commit is acknowledged only when it would survive a power cut.
+/// A backend. A commit is acknowledged only when it would survive a power cut, and nothing is read that
+/// would not.
 #[async_trait]
 pub trait Store: Send + Sync {
     async fn get(&self, key: &str) -> Result<Option<Versioned>, StoreError>;
-    /// All keys with the prefix, in order.
-    async fn scan(&self, prefix: &str) -> Result<Vec<(String, Versioned)>, StoreError>;
-    async fn commit(&self, commit: Commit) -> Result<(), StoreError>;
+    /// Keys with the prefix, in order: those after `after`, at most `limit`.
+    async fn scan(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, Versioned)>, StoreError>;
+    /// Take the commit whole or not at all. Answers its version, which every key it put now has.
+    /// Expectations are checked in their order, and a conflict names the first that does not hold.
+    async fn commit(&self, commit: Commit) -> Result<u64, StoreError>;
 }
 
 impl Commit {
     pub const MAX_WRITES: usize = 32;
+
+    /// What no backend may be asked: too many writes, or a key written or expected twice.
+    pub fn check(&self) -> Result<(), StoreError> {
+        if self.writes.is_empty() {
+            return Err(StoreError::Malformed("it writes nothing".into()));
+        }
+        if self.writes.len() > Self::MAX_WRITES {
+            return Err(StoreError::Malformed(format!(
+                "{} writes, at most {} are allowed",
+                self.writes.len(),
+                Self::MAX_WRITES
+            )));
+        }
+        let mut written = HashSet::new();
+        if let Some((key, _)) = self.writes.iter().find(|(key, _)| !written.insert(key)) {
+            return Err(StoreError::Malformed(format!("it writes {key} twice")));
+        }
+        let mut expected = HashSet::new();
+        if let Some((key, _)) = self.expect.iter().find(|(key, _)| !expected.insert(key)) {
+            return Err(StoreError::Malformed(format!("it expects {key} twice")));
+        }
+        Ok(())
+    }
 }

@@ -1,0 +1,234 @@
+//! Commits with what they mean for the read model, and the loading of it.
+//!
+//! A commit and its update of the read model run in a task of their own: a caller that is dropped between them
+//! (a client that hung up) must not leave a read model that misses what the store has. When the backend
+//! failed and nobody knows whether a commit was taken, the records are read again until they can be.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::encoding::{
+    READ_AGAIN, READ_AGAIN_MOST, Record, StoredApiKey, StoredOperation, decode, encode, store_error,
+};
+use super::{Repo, Tracked, keys};
+use crate::model::{Error, Instance, InstanceId, Operation, OperationId, Result};
+use crate::store::view::{OperationBrief, Update};
+use crate::store::{Commit, Expect, StoreError, Versioned, Write};
+
+/// How often a commit is made anew after another writer was first. Each conflict means that somebody else
+/// went forward, so this many in a row mean a defect.
+pub(super) const ATTEMPTS: usize = 32;
+
+/// Records read at once while the read model is loaded.
+const LOAD_PAGE: usize = 2048;
+
+/// The version of a removal that was found, not made. Ids are never used twice, so what is gone from the
+/// store outdates everything that was shown of it.
+const GONE: u64 = u64::MAX;
+
+/// A commit in the making.
+#[derive(Default)]
+pub(super) struct Draft {
+    commit: Commit,
+    updates: Vec<Update>,
+    work: bool,
+}
+
+impl Draft {
+    pub fn expect_absent(&mut self, key: String) {
+        self.commit.expect.push((key, Expect::Absent));
+    }
+
+    pub fn expect_version(&mut self, key: String, version: u64) {
+        self.commit.expect.push((key, Expect::Version(version)));
+    }
+
+    pub fn put<T: Record>(&mut self, key: String, value: &T) -> Result<()> {
+        let bytes = encode(value)?;
+        self.put_bytes(key, bytes);
+        Ok(())
+    }
+
+    pub fn put_bytes(&mut self, key: String, bytes: Vec<u8>) {
+        self.commit.writes.push((key, Write::Put(bytes)));
+    }
+
+    pub fn delete(&mut self, key: String) {
+        self.commit.writes.push((key, Write::Delete));
+    }
+
+    pub fn put_instance(&mut self, instance: Arc<Instance>) -> Result<()> {
+        self.put(keys::instance(instance.id), instance.as_ref())?;
+        self.updates.push(Update::Instance(instance));
+        Ok(())
+    }
+
+    pub fn delete_instance(&mut self, id: InstanceId) {
+        self.delete(keys::instance(id));
+        self.updates.push(Update::InstanceRemoved(id));
+    }
+
+    pub fn put_operation(&mut self, operation: &Operation, journal: u64) -> Result<()> {
+        let stored = StoredOperation {
+            journal,
+            operation: operation.clone(),
+        };
+        self.put(keys::operation(operation.id), &stored)?;
+        self.updates
+            .push(Update::Operation(OperationBrief::from(operation)));
+        Ok(())
+    }
+
+    pub fn delete_operation(&mut self, id: OperationId) {
+        self.delete(keys::operation(id));
+        self.updates.push(Update::OperationRemoved(id));
+    }
+
+    /// Executors have something to do after it.
+    pub fn leaves_work(&mut self) {
+        self.work = true;
+    }
+}
+
+impl Repo {
+    /// Commit, then update the read model. Both happen even if the caller is dropped.
+    pub(super) async fn commit(&self, draft: Draft) -> Result<u64, StoreError> {
+        let repo = self.clone();
+        let task = tokio::spawn(async move {
+            let shared = &repo.0;
+            match shared.store.commit(draft.commit).await {
+                Ok(version) => {
+                    shared.view.apply(version, draft.updates);
+                    if draft.work {
+                        shared.work.notify_one();
+                    }
+                    Ok(version)
+                }
+                Err(error) => {
+                    if matches!(error, StoreError::Backend(_)) {
+                        tokio::spawn(repo.clone().look_again(draft.updates, draft.work));
+                    }
+                    Err(error)
+                }
+            }
+        });
+        // The task is never aborted, so it fails to answer only when it panicked or the runtime ends.
+        task.await
+            .unwrap_or_else(|error| Err(StoreError::Backend(Box::new(error))))
+    }
+
+    pub(super) async fn read<T: Record>(&self, key: &str) -> Result<Option<(T, u64)>> {
+        let record = self.0.store.get(key).await.map_err(store_error)?;
+        record
+            .map(|Versioned { version, value }| Ok((decode(key, &value)?, version)))
+            .transpose()
+    }
+
+    pub(super) async fn is_absent(&self, key: &str) -> Result<bool> {
+        Ok(self.0.store.get(key).await.map_err(store_error)?.is_none())
+    }
+
+    pub(super) async fn read_operation(
+        &self,
+        id: OperationId,
+    ) -> Result<Option<Tracked<Operation>>> {
+        let stored = self.read::<StoredOperation>(&keys::operation(id)).await?;
+        Ok(stored.map(|(stored, version)| Tracked {
+            value: stored.operation,
+            version,
+            journal: stored.journal,
+        }))
+    }
+
+    /// Fill the read model from the store.
+    pub(super) async fn load(&self) -> Result<()> {
+        self.each::<Instance>(keys::INSTANCES, |_, version, instance| {
+            self.0
+                .view
+                .apply(version, vec![Update::Instance(Arc::new(instance))]);
+        })
+        .await?;
+        self.each::<StoredOperation>(keys::OPERATIONS, |_, version, stored| {
+            let brief = OperationBrief::from(&stored.operation);
+            self.0.view.apply(version, vec![Update::Operation(brief)]);
+        })
+        .await?;
+        self.each::<StoredApiKey>(keys::API_KEYS, |_, _, stored| self.index_api_key(stored))
+            .await
+    }
+
+    /// Every record of a kind, in pages: the store is never in memory twice.
+    pub(super) async fn each<T: Record>(
+        &self,
+        prefix: &str,
+        mut visit: impl FnMut(&str, u64, T),
+    ) -> Result<()> {
+        let mut after: Option<String> = None;
+        loop {
+            let page = self
+                .0
+                .store
+                .scan(prefix, after.as_deref(), LOAD_PAGE)
+                .await
+                .map_err(store_error)?;
+            let full = page.len() == LOAD_PAGE;
+            for (key, record) in &page {
+                visit(key, record.version, decode(key, &record.value)?);
+            }
+            match page.into_iter().last() {
+                Some((key, _)) if full => after = Some(key),
+                Some(_) | None => return Ok(()),
+            }
+        }
+    }
+
+    /// Bring the read model to what the store has, after a commit of which nobody knows whether it was
+    /// taken. Goes on until the store can be read.
+    async fn look_again(self, updates: Vec<Update>, work: bool) {
+        for update in updates {
+            let mut wait = READ_AGAIN;
+            while let Err(error) = self.refresh(&update).await {
+                tracing::warn!(%error, "a record whose commit was not confirmed cannot be read yet");
+                tokio::time::sleep(wait).await;
+                wait = Duration::min(wait * 2, READ_AGAIN_MOST);
+            }
+        }
+        if work {
+            self.0.work.notify_one();
+        }
+    }
+
+    async fn refresh(&self, update: &Update) -> Result<()> {
+        let (version, update) = match update {
+            Update::Instance(instance) => self.current_instance(instance.id).await?,
+            Update::InstanceRemoved(id) => self.current_instance(*id).await?,
+            Update::Operation(brief) => self.current_operation(brief.id).await?,
+            Update::OperationRemoved(id) => self.current_operation(*id).await?,
+        };
+        self.0.view.apply(version, vec![update]);
+        Ok(())
+    }
+
+    async fn current_instance(&self, id: InstanceId) -> Result<(u64, Update)> {
+        let key = keys::instance(id);
+        Ok(match self.read::<Instance>(&key).await? {
+            Some((instance, version)) => (version, Update::Instance(Arc::new(instance))),
+            None => (GONE, Update::InstanceRemoved(id)),
+        })
+    }
+
+    async fn current_operation(&self, id: OperationId) -> Result<(u64, Update)> {
+        Ok(match self.read_operation(id).await? {
+            Some(tracked) => {
+                let brief = OperationBrief::from(&tracked.value);
+                (tracked.version, Update::Operation(brief))
+            }
+            None => (GONE, Update::OperationRemoved(id)),
+        })
+    }
+}
+
+/// What a loop of attempts ends with when each lost against another writer.
+pub(super) fn gave_up(conflict: StoreError) -> Error {
+    store_error(conflict)
+}

@@ -1,0 +1,195 @@
+//! How records are written: a schema version, then the value. A version that this build does not know is
+//! refused, and so is a store that a newer build or another seal key has written.
+
+use std::path::Path;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::{Repo, keys};
+use crate::model::project::ApiKey;
+use crate::model::workload::Workload;
+use crate::model::{ConflictReason, Error, Instance, InstanceId, Kind, Operation, Result};
+use crate::store::seal::Sealer;
+use crate::store::{Commit, Expect, Store, StoreError, Write};
+
+/// A kind of record. Raise `SCHEMA` with every change of what is written, also of a new field that older
+/// records do without: an older build would lose it. `decode` then has to say how old ones are read.
+pub(super) trait Record: Serialize + DeserializeOwned {
+    const SCHEMA: u16;
+}
+
+/// The first record of a store: what wrote it.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Meta {
+    /// Which key seals; tells nothing about the key.
+    pub seal_key: String,
+    pub created_at: Timestamp,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct StoredOperation {
+    pub journal: u64,
+    pub operation: Operation,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct StoredApiKey {
+    pub mac: [u8; 32],
+    pub key: ApiKey,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct StoredIdempotency {
+    pub digest: [u8; 32],
+    pub instance: InstanceId,
+    pub created_at: Timestamp,
+}
+
+/// A record that says only whose something is.
+#[derive(Serialize, Deserialize)]
+#[serde(transparent)]
+pub(super) struct Owner(pub InstanceId);
+
+/// A record that says only that it is there.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Mark;
+
+/// Sealed bytes, as they are. Their schema is that of what they seal.
+pub(super) const SEALED_SCHEMA: u16 = 1;
+
+impl Record for Meta {
+    const SCHEMA: u16 = 1;
+}
+impl Record for Instance {
+    const SCHEMA: u16 = 1;
+}
+impl Record for StoredOperation {
+    const SCHEMA: u16 = 1;
+}
+impl Record for Workload {
+    const SCHEMA: u16 = 1;
+}
+impl Record for StoredApiKey {
+    const SCHEMA: u16 = 1;
+}
+impl Record for StoredIdempotency {
+    const SCHEMA: u16 = 1;
+}
+impl Record for Owner {
+    const SCHEMA: u16 = 1;
+}
+impl Record for Mark {
+    const SCHEMA: u16 = 1;
+}
+
+pub(super) fn encode<T: Record>(value: &T) -> Result<Vec<u8>> {
+    let mut out = T::SCHEMA.to_be_bytes().to_vec();
+    serde_json::to_writer(&mut out, value).map_err(Error::internal)?;
+    Ok(out)
+}
+
+pub(super) fn decode<T: Record>(key: &str, bytes: &[u8]) -> Result<T> {
+    let body = body(key, T::SCHEMA, bytes)?;
+    serde_json::from_slice(body).map_err(|error| unreadable(key).caused_by(error))
+}
+
+pub(super) fn wrap_sealed(sealed: &[u8]) -> Vec<u8> {
+    [&SEALED_SCHEMA.to_be_bytes(), sealed].concat()
+}
+
+/// What follows the schema version, if that is one that this build knows.
+pub(super) fn body<'a>(key: &str, known: u16, bytes: &'a [u8]) -> Result<&'a [u8]> {
+    let (head, body) = bytes.split_first_chunk().ok_or_else(|| unreadable(key))?;
+    let schema = u16::from_be_bytes(*head);
+    if schema > known {
+        return Err(Error::failed(format!(
+            "the store was written by a newer version of Berth: the record {key} has schema {schema}, and \
+             this version knows up to {known}. Nothing was changed; start the newer version."
+        )));
+    }
+    if schema != known {
+        return Err(unreadable(key));
+    }
+    Ok(body)
+}
+
+pub(super) fn unreadable(key: &str) -> Error {
+    Error::new(
+        Kind::Internal,
+        format!("the record {key} of the store is damaged"),
+    )
+}
+
+/// What a caller is told when a commit or a read did not go well.
+pub(super) fn store_error(error: StoreError) -> Error {
+    match error {
+        StoreError::Conflict { .. } => Error::conflict(
+            ConflictReason::Busy,
+            "another request changed the same thing first; try again",
+        ),
+        StoreError::Malformed(_) => Error::internal(error),
+        StoreError::Backend(_) => Error::unavailable(
+            "the store failed, and it is not known whether the request was taken; look, or repeat it \
+             with the same idempotency key",
+        )
+        .caused_by(error),
+    }
+}
+
+/// The key in the file; a new one only for a store in which nothing was ever written.
+pub(super) async fn sealer_for(store: &dyn Store, key_file: &Path) -> Result<Sealer> {
+    if let Some(sealer) = Sealer::load(key_file)? {
+        return Ok(sealer);
+    }
+    let used = store.scan("", None, 1).await.map_err(store_error)?;
+    if used.is_empty() {
+        return Sealer::create(key_file);
+    }
+    Err(Error::failed(format!(
+        "the seal key {} is missing, and the store beside it is in use: its passwords and certificates \
+         cannot be read without that key. Put the file back from your backup. Nothing was changed.",
+        key_file.display()
+    )))
+}
+
+impl Repo {
+    /// Stamp a new store; refuse one that another build or another key has written.
+    pub(super) async fn check_or_stamp(&self) -> Result<()> {
+        let key_id = self.0.sealer.key_id().to_string();
+        if let Some(record) = self.0.store.get(keys::META).await.map_err(store_error)? {
+            let meta: Meta = decode(keys::META, &record.value)?;
+            if meta.seal_key == key_id {
+                return Ok(());
+            }
+            return Err(Error::failed(format!(
+                "the store is sealed with the key {}, but the key file holds {key_id}. Put the right file \
+                 back from your backup. Nothing was changed.",
+                meta.seal_key
+            )));
+        }
+        let found = self.0.store.scan("", None, 1).await.map_err(store_error)?;
+        if let Some((key, _)) = found.first() {
+            return Err(Error::failed(format!(
+                "this is not a store of Berth: it holds {key} and no {}. Nothing was changed.",
+                keys::META
+            )));
+        }
+        let meta = Meta {
+            seal_key: key_id,
+            created_at: Timestamp::now(),
+        };
+        let stamp = Commit {
+            expect: vec![(keys::META.to_owned(), Expect::Absent)],
+            writes: vec![(keys::META.to_owned(), Write::Put(encode(&meta)?))],
+        };
+        self.0.store.commit(stamp).await.map_err(store_error)?;
+        Ok(())
+    }
+}
+
+/// How soon a read that failed is tried again: from this, doubling, to the most.
+pub(super) const READ_AGAIN: Duration = Duration::from_millis(50);
+pub(super) const READ_AGAIN_MOST: Duration = Duration::from_secs(5);

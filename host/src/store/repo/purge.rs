@@ -1,0 +1,75 @@
+//! Forgetting what ended long ago. Never touches what lives, and leaves aliases taken.
+
+use jiff::Timestamp;
+
+use super::commit::Draft;
+use super::encoding::{StoredIdempotency, store_error};
+use super::{Repo, keys};
+use crate::model::{Phase, Result};
+use crate::store::view::InstanceQuery;
+use crate::store::{Commit, StoreError};
+
+impl Repo {
+    /// Remove the records of instances that were deleted before `older_than`, of operations that ended before
+    /// it, and of idempotency keys that were used before it. Answers how many instances went.
+    pub async fn purge_deleted(&self, older_than: Timestamp) -> Result<usize> {
+        self.view().sweep();
+        self.purge_idempotency(older_than).await?;
+        self.purge_operations(older_than).await?;
+
+        let deleted = self.view().list(&InstanceQuery {
+            phases: vec![Phase::Deleted],
+            ..InstanceQuery::default()
+        });
+        let mut purged = 0;
+        for instance in deleted.items {
+            if instance.deleted_at.is_none_or(|at| at >= older_than) {
+                continue;
+            }
+            let (stored, version) = self.read_instance(instance.id).await?;
+            if stored.phase() != Phase::Deleted {
+                continue;
+            }
+            let mut draft = Draft::default();
+            draft.expect_version(keys::instance(instance.id), version);
+            draft.delete_instance(instance.id);
+            match self.commit(draft).await {
+                Ok(_) => purged += 1,
+                // Somebody wrote it: the next purge looks again.
+                Err(StoreError::Conflict { .. }) => {}
+                Err(error) => return Err(store_error(error)),
+            }
+        }
+        Ok(purged)
+    }
+
+    async fn purge_operations(&self, older_than: Timestamp) -> Result<()> {
+        let ended = self.view().operations_finished_before(older_than);
+        for chunk in ended.chunks(Commit::MAX_WRITES) {
+            let mut draft = Draft::default();
+            for id in chunk {
+                draft.delete_operation(*id);
+            }
+            self.commit(draft).await.map_err(store_error)?;
+        }
+        Ok(())
+    }
+
+    async fn purge_idempotency(&self, older_than: Timestamp) -> Result<()> {
+        let mut old = Vec::new();
+        self.each::<StoredIdempotency>(keys::IDEMPOTENCY, |key, _, stored| {
+            if stored.created_at < older_than {
+                old.push(key.to_owned());
+            }
+        })
+        .await?;
+        for chunk in old.chunks(Commit::MAX_WRITES) {
+            let mut draft = Draft::default();
+            for key in chunk {
+                draft.delete(key.clone());
+            }
+            self.commit(draft).await.map_err(store_error)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,227 @@
+//! What a list can be asked for, and how a page is cut.
+
+use std::iter::Peekable;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::Inner;
+use super::shelf::Key;
+use crate::model::{Error, Instance, InstanceId, Phase, ProjectId, Result};
+
+/// Filters that are empty or none let everything pass, but instances in `Deleted` are shown
+/// only when that phase is asked for.
+#[derive(Clone, Debug, Default)]
+pub struct InstanceQuery {
+    pub project: Option<ProjectId>,
+    pub phases: Vec<Phase>,
+    pub engine: Option<String>,
+    pub region: Option<String>,
+    /// Regardless of case.
+    pub name_contains: Option<String>,
+    pub order: Order,
+    pub after: Option<Cursor>,
+    /// None is the whole list.
+    pub limit: Option<usize>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Order {
+    pub by: OrderBy,
+    pub descending: bool,
+}
+
+/// Equals are in the order of their creation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OrderBy {
+    #[default]
+    CreatedAt,
+    Name,
+    Region,
+    Phase,
+}
+
+/// Where a page ended. It stays good when the instance it names is gone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cursor {
+    by: OrderBy,
+    descending: bool,
+    key: Key,
+}
+
+/// Part of a list.
+#[derive(Clone, Debug)]
+pub struct Page<T, C> {
+    pub items: Vec<T>,
+    /// Set when there is more.
+    pub next: Option<C>,
+    /// How many there are on all pages.
+    pub total: usize,
+}
+
+/// The form of a cursor that travels.
+#[derive(Serialize, Deserialize)]
+struct Wire(
+    OrderBy,
+    bool,
+    Option<Arc<str>>,
+    Option<Phase>,
+    Timestamp,
+    InstanceId,
+);
+
+impl Cursor {
+    /// Text for a link; opaque to callers.
+    pub fn encode(&self) -> String {
+        let Key {
+            text,
+            phase,
+            created_at,
+            id,
+        } = self.key.clone();
+        let wire = Wire(self.by, self.descending, text, phase, created_at, id);
+        // Serializing strings, numbers and options cannot fail.
+        URL_SAFE_NO_PAD.encode(serde_json::to_vec(&wire).unwrap_or_default())
+    }
+
+    /// What `encode` made. Anything else is refused as the field `field`, and so is a cursor of another
+    /// order than the one that is asked for.
+    pub fn parse(text: &str, order: Order, field: &str) -> Result<Self> {
+        let refuse = |help: &str| Error::invalid_field(field, "is not a valid cursor", help);
+        let Wire(by, descending, text, phase, created_at, id) = URL_SAFE_NO_PAD
+            .decode(text)
+            .ok()
+            .and_then(|json| serde_json::from_slice(&json).ok())
+            .ok_or_else(|| refuse("take it unchanged from the answer before"))?;
+        let ordered_by_text = match by {
+            OrderBy::Name | OrderBy::Region => true,
+            OrderBy::CreatedAt | OrderBy::Phase => false,
+        };
+        if (Order { by, descending }) != order {
+            return Err(refuse("it belongs to a list in another order"));
+        }
+        if text.is_some() != ordered_by_text || phase.is_some() != (by == OrderBy::Phase) {
+            return Err(refuse("take it unchanged from the answer before"));
+        }
+        let key = Key {
+            text,
+            phase,
+            created_at,
+            id,
+        };
+        Ok(Self {
+            by,
+            descending,
+            key,
+        })
+    }
+}
+
+impl InstanceQuery {
+    fn phases(&self) -> impl Iterator<Item = Phase> {
+        Phase::ALL.into_iter().filter(|phase| {
+            if self.phases.is_empty() {
+                *phase != Phase::Deleted
+            } else {
+                self.phases.contains(phase)
+            }
+        })
+    }
+
+    fn fits(&self, instance: &Instance, needle: Option<&str>) -> bool {
+        let same = |wanted: &Option<String>, is: &str| wanted.as_deref().is_none_or(|w| w == is);
+        same(&self.engine, &instance.spec.engine)
+            && same(&self.region, &instance.region)
+            && needle.is_none_or(|needle| {
+                let name = instance.spec.name.as_str().to_ascii_lowercase();
+                name.contains(needle)
+            })
+    }
+}
+
+pub(super) fn list(inner: &Inner, query: &InstanceQuery) -> Page<Arc<Instance>, Cursor> {
+    let needle = query.name_contains.as_ref().map(|n| n.to_ascii_lowercase());
+    let limit = query.limit.unwrap_or(usize::MAX);
+    let mut items = Vec::new();
+    let mut last = None;
+    let mut more = false;
+    for key in merged(inner, query, query.after.as_ref()) {
+        let Some(shown) = inner.instances.get(&key.id) else {
+            continue;
+        };
+        if !query.fits(&shown.instance, needle.as_deref()) {
+            continue;
+        }
+        if items.len() == limit {
+            more = true;
+            break;
+        }
+        items.push(shown.instance.clone());
+        last = Some(key);
+    }
+    let next = last.filter(|_| more).map(|key| Cursor {
+        by: query.order.by,
+        descending: query.order.descending,
+        key,
+    });
+    Page {
+        items,
+        next,
+        total: total(inner, query, needle.as_deref()),
+    }
+}
+
+/// All exact filters have totals that are kept; a part of a name must be looked for.
+fn total(inner: &Inner, query: &InstanceQuery, needle: Option<&str>) -> usize {
+    if needle.is_some() {
+        return merged(inner, query, None)
+            .filter_map(|key| inner.instances.get(&key.id))
+            .filter(|shown| query.fits(&shown.instance, needle))
+            .count();
+    }
+    let phases: Vec<Phase> = query.phases().collect();
+    let sum = inner.totals.sum(query.project, |phase, engine, region| {
+        phases.contains(&phase)
+            && query.engine.as_deref().is_none_or(|e| e == engine)
+            && query.region.as_deref().is_none_or(|r| r == region)
+    });
+    usize::try_from(sum.instances).unwrap_or(usize::MAX)
+}
+
+/// The keys of every shelf that is asked for, as one ordered walk.
+fn merged<'a>(
+    inner: &'a Inner,
+    query: &InstanceQuery,
+    after: Option<&Cursor>,
+) -> impl Iterator<Item = Key> + use<'a> {
+    let Order { by, descending } = query.order;
+    let mut walks: Vec<Peekable<_>> = query
+        .phases()
+        .map(|phase| {
+            let after = after.map(|cursor| &cursor.key);
+            let walk = inner
+                .shelves
+                .walk(query.project, phase, by, descending, after);
+            walk.peekable()
+        })
+        .collect();
+    std::iter::from_fn(move || {
+        let mut best: Option<(usize, Key)> = None;
+        for (i, walk) in walks.iter_mut().enumerate() {
+            let Some(key) = walk.peek() else { continue };
+            let better = best.as_ref().is_none_or(
+                |(_, best)| {
+                    if descending { key > best } else { key < best }
+                },
+            );
+            if better {
+                best = Some((i, key.clone()));
+            }
+        }
+        best.and_then(|(i, _)| walks[i].next())
+    })
+}
