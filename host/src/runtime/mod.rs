@@ -1,6 +1,15 @@
 //! The plugin runtime: loads components, runs each call in a sandbox of its own, and gives them what they
 //! were granted. Knows wasmtime, and no engine by name. Never imports the store or the operations.
 
+pub mod capability;
+pub mod manifest;
+pub mod programs;
+pub mod sandbox;
+pub mod scope;
+pub mod sockets;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -12,6 +21,27 @@ use crate::model::plugin::{
 };
 use crate::model::workload::{MemberStatus, VolumeUsage, Workload};
 use crate::model::{Digest, InstanceId, Result, Secret};
+
+pub use manifest::Capability;
+pub use programs::{Program, Programs};
+pub use sandbox::Limits;
+
+/// What the runtime needs to know of the machine and of the operator's wishes.
+#[derive(Clone, Debug)]
+pub struct RuntimeConfig {
+    /// Builds, compiled code, instances and sockets are kept below it.
+    pub data_dir: PathBuf,
+    /// Where the operator puts components, `*.wasm`.
+    pub plugins_dir: PathBuf,
+    /// What each plugin, by the name in its manifest, may have of what it asks for.
+    pub grants: BTreeMap<String, BTreeSet<Capability>>,
+    pub programs: Programs,
+    pub limits: Limits,
+    /// How many components are compiled at once.
+    pub compile_threads: usize,
+    /// This very program, for the shims.
+    pub berth_exe: PathBuf,
+}
 
 /// One build of an engine. Two implementations: the component adapter, and the fakes of the tests.
 #[async_trait]

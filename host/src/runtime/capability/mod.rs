@@ -1,0 +1,6 @@
+//! What the host gives to components. `log` is for all; the others are granted by name, one by one: a
+//! component that imports what it was not granted is not loaded.
+//!
+//! The only modules of the host that may name infrastructure.
+
+pub mod process;

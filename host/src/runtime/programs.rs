@@ -1,0 +1,228 @@
+//! Logical programs: which file on this machine is meant by a name and a version, and what to install when
+//! there is none. The list is the operator's, over a data file with the usual places.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::MissingProgram;
+
+/// What a name means, by version.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Programs(BTreeMap<String, Places>);
+
+/// Where a program may be found. `{version}` stands for the version that a plan asks for.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Program {
+    pub name: String,
+    /// Absolute; the first that is an executable file counts.
+    pub paths: Vec<String>,
+    /// The command that installs it.
+    #[serde(default)]
+    pub install: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Places {
+    paths: Vec<String>,
+    install: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default)]
+    program: Vec<Program>,
+}
+
+/// Why a list of programs was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum ProgramsError {
+    #[error("the list of programs cannot be read: {0}")]
+    Syntax(#[from] toml::de::Error),
+    #[error("program `{name}`: the path `{path}` is not absolute")]
+    NotAbsolute { name: String, path: String },
+}
+
+impl Programs {
+    /// Read a list of `[[program]]` tables.
+    pub fn from_toml(text: &str) -> Result<Self, ProgramsError> {
+        let file: File = toml::from_str(text)?;
+        Self::new(file.program)
+    }
+
+    pub fn new(programs: impl IntoIterator<Item = Program>) -> Result<Self, ProgramsError> {
+        let mut list = BTreeMap::new();
+        for program in programs {
+            if let Some(path) = program.paths.iter().find(|p| !p.starts_with('/')) {
+                return Err(ProgramsError::NotAbsolute {
+                    path: path.clone(),
+                    name: program.name,
+                });
+            }
+            list.insert(
+                program.name,
+                Places {
+                    paths: program.paths,
+                    install: program.install,
+                },
+            );
+        }
+        Ok(Self(list))
+    }
+
+    /// What the other list says of a program counts more than what this one says.
+    #[must_use]
+    pub fn overridden_by(mut self, other: Self) -> Self {
+        self.0.extend(other.0);
+        self
+    }
+
+    /// The program's file, when it is on this machine.
+    pub fn find(&self, name: &str, version: &str) -> Option<PathBuf> {
+        if !is_version(version) {
+            return None;
+        }
+        self.0
+            .get(name)?
+            .paths
+            .iter()
+            .map(|path| PathBuf::from(path.replace("{version}", version)))
+            .find(|path| is_executable(path))
+    }
+
+    /// The command that installs a program, when one is known.
+    pub fn install(&self, name: &str, version: &str) -> Option<String> {
+        let command = self.0.get(name)?.install.as_ref()?;
+        is_version(version).then(|| command.replace("{version}", version))
+    }
+
+    /// Those of the programs that are not on this machine.
+    pub fn missing(&self, programs: &[String], version: &str) -> Vec<MissingProgram> {
+        programs
+            .iter()
+            .filter(|name| self.find(name, version).is_none())
+            .map(|name| MissingProgram {
+                program: name.clone(),
+                version: version.to_owned(),
+                install: self.install(name, version),
+            })
+            .collect()
+    }
+}
+
+/// Whether a version can stand in a path: nothing that leads elsewhere.
+pub(super) fn is_version(version: &str) -> bool {
+    (1..=32).contains(&version.len())
+        && version.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && version
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'))
+        && !version.contains("..")
+}
+
+fn is_executable(path: &Path) -> bool {
+    path.metadata()
+        .is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn machine() -> (tempfile::TempDir, Programs) {
+        let dir = tempfile::tempdir().unwrap();
+        let bin = dir.path().join("lib/7/bin");
+        std::fs::create_dir_all(&bin).unwrap();
+        std::fs::write(bin.join("server"), "").unwrap();
+        std::fs::set_permissions(bin.join("server"), PermissionsExt::from_mode(0o755)).unwrap();
+        std::fs::write(bin.join("plain"), "").unwrap();
+        let root = dir.path().display();
+        let programs = Programs::from_toml(&format!(
+            r#"
+            [[program]]
+            name = "server"
+            paths = ["{root}/nowhere/{{version}}", "{root}/lib/{{version}}/bin/server"]
+            install = "get server-{{version}}"
+            [[program]]
+            name = "plain"
+            paths = ["{root}/lib/{{version}}/bin/plain"]
+            "#
+        ))
+        .unwrap();
+        (dir, programs)
+    }
+
+    #[test]
+    fn a_program_is_found_by_name_and_version() {
+        let (dir, programs) = machine();
+        assert_eq!(
+            programs.find("server", "7"),
+            Some(dir.path().join("lib/7/bin/server"))
+        );
+        assert_eq!(programs.find("server", "8"), None);
+        assert_eq!(programs.find("other", "7"), None);
+        assert_eq!(programs.find("plain", "7"), None, "not executable");
+    }
+
+    #[test]
+    fn a_version_leads_nowhere_else() {
+        let (_dir, programs) = machine();
+        for version in [
+            "../lib/7",
+            "7/../7",
+            "",
+            ".",
+            "..",
+            "7/",
+            "a..b",
+            &"7".repeat(33),
+        ] {
+            assert_eq!(programs.find("server", version), None, "{version:?}");
+            assert_eq!(programs.install("server", version), None, "{version:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_named_with_the_command_that_installs_it() {
+        let (_dir, programs) = machine();
+        let wanted = ["server".to_owned(), "other".to_owned()];
+        assert_eq!(
+            programs.missing(&wanted, "8"),
+            [
+                MissingProgram {
+                    program: "server".into(),
+                    version: "8".into(),
+                    install: Some("get server-8".into()),
+                },
+                MissingProgram {
+                    program: "other".into(),
+                    version: "8".into(),
+                    install: None,
+                },
+            ]
+        );
+    }
+
+    #[test]
+    fn the_operators_list_counts_more() {
+        let (_dir, programs) = machine();
+        let own =
+            Programs::from_toml("[[program]]\nname = \"server\"\npaths = [\"/bin/sh\"]").unwrap();
+        let both = programs.overridden_by(own);
+        assert_eq!(both.find("server", "7"), Some("/bin/sh".into()));
+    }
+
+    #[test]
+    fn relative_paths_and_unknown_keys_are_refused() {
+        for bad in [
+            "[[program]]\nname = \"a\"\npaths = [\"bin/a\"]",
+            "[[program]]\nname = \"a\"\npaths = []\nbogus = 1",
+        ] {
+            assert!(Programs::from_toml(bad).is_err(), "{bad}");
+        }
+    }
+}
