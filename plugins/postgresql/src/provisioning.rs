@@ -1,0 +1,120 @@
+//! How an instance comes to be: the checks before, and the way to the work itself.
+
+use berth_sdk::engine::{Instance, MemberObservation, Provisioning};
+use berth_sdk::types::{FieldProblem, Spec, Workload};
+use berth_sdk::{Error, Result};
+
+use crate::catalog::MINIMUM_MEMORY;
+use crate::session::block_on;
+use crate::{PostgreSql, bootstrap, catalog, names, observe, plan};
+
+/// An empty server takes about 60 MB, with its log of changes at its smallest 128 MB more.
+const MINIMUM_STORAGE: u64 = 1 << 30;
+
+impl Provisioning for PostgreSql {
+    fn validate(spec: Spec) -> Result<()> {
+        Error::unless_empty(problems(&spec))
+    }
+
+    fn plan(spec: Spec) -> Result<Workload> {
+        Error::unless_empty(problems(&spec))?;
+        Ok(plan::workload(&spec))
+    }
+
+    fn bootstrap(instance: Instance) -> Result<()> {
+        block_on(bootstrap::bootstrap(&instance))
+    }
+
+    fn observe(instance: Instance) -> Result<Vec<MemberObservation>> {
+        block_on(observe::observe(&instance))
+    }
+}
+
+/// Everything that is wrong with a spec.
+fn problems(spec: &Spec) -> Vec<FieldProblem> {
+    let mut found = Vec::new();
+    let mut refuse = |bad: bool, field: &str, reason: &str, help: &str| {
+        if bad {
+            found.push(FieldProblem::new(field, reason, help));
+        }
+    };
+    refuse(
+        catalog::major(&spec.version).is_none(),
+        "version",
+        "is not a version of PostgreSQL that is offered",
+        &format!("one of {}", catalog::labels()),
+    );
+    refuse(
+        spec.members != 1,
+        "members",
+        "high availability is not there yet",
+        "1",
+    );
+    refuse(
+        spec.node.memory_bytes < MINIMUM_MEMORY,
+        "node.memory-bytes",
+        "is too little memory for a server",
+        &format!("at least {} MiB", MINIMUM_MEMORY >> 20),
+    );
+    refuse(
+        spec.storage_bytes < MINIMUM_STORAGE,
+        "storage-bytes",
+        "is too little storage for a server",
+        &format!("at least {} GiB", MINIMUM_STORAGE >> 30),
+    );
+    refuse(
+        !spec.settings.is_empty(),
+        "settings",
+        "settings cannot be chosen yet",
+        "none",
+    );
+    found.extend(names::check_user(&names::user(spec)).err());
+    found.extend(names::check_database(&names::database(spec)).err());
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use berth_sdk::types::Setting;
+
+    use super::*;
+    use crate::plan::tests::spec;
+
+    fn fields(spec: &Spec) -> Vec<String> {
+        problems(spec).into_iter().map(|p| p.field).collect()
+    }
+
+    #[test]
+    fn what_is_right_is_let_through() {
+        for version in ["14", "15", "16", "17", "18"] {
+            assert_eq!(fields(&spec(version)), [""; 0]);
+        }
+    }
+
+    #[test]
+    fn all_that_is_wrong_is_said_at_once() {
+        let mut spec = spec("13");
+        spec.members = 3;
+        spec.node.memory_bytes = 100 << 20;
+        spec.storage_bytes = 1;
+        spec.settings.push(Setting {
+            name: "fsync".into(),
+            value: "off".into(),
+        });
+        spec.user = Some("pg_root".into());
+        spec.database = Some("postgres".into());
+        assert_eq!(
+            fields(&spec),
+            [
+                "version",
+                "members",
+                "node.memory-bytes",
+                "storage-bytes",
+                "settings",
+                "user",
+                "database"
+            ]
+        );
+        assert!(matches!(PostgreSql::plan(spec), Err(Error::Invalid(all)) if all.len() == 7));
+    }
+}
