@@ -1,0 +1,437 @@
+//! What a shim does with its member: bring the processes in line with what the host wants, whatever happens.
+//!
+//! A state machine without threads or waiting: `advance` does what can be done now and says when to come back.
+//! It never starts a server while a process of an earlier run lives.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use nix::sys::wait::WaitStatus;
+use rustix::process::Signal;
+
+use super::files;
+use super::job::Job;
+use super::leftovers::Search;
+use super::log::Log;
+use super::proc;
+use super::restart::{End, Failures};
+use super::running::{Running, describe};
+use super::volume::{Content, Volume, remove_stale};
+use super::wire::{Home, Init, Role, Service, Started, State, Status, StopSignal, VERSION};
+
+/// Between two looks for processes that were told to end.
+const CLEAR: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(500));
+
+#[derive(Debug)]
+pub struct Member {
+    home: Home,
+    service: Service,
+    wanted: bool,
+    /// The shim itself was asked to end: by an operator, or because the machine goes down.
+    terminating: bool,
+    phase: Phase,
+    not_before: Option<Instant>,
+    failures: Failures,
+    last_end: Option<String>,
+    restarts: u32,
+    log: Log,
+    waker: UnixStream,
+    recorded: Option<Status>,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// Everything that is left of an earlier run is being ended.
+    Clearing { pause: Duration },
+    /// Nothing of the member lives.
+    Idle,
+    /// The volume is being wiped, or made to last.
+    Working(Job),
+    Initialising { task: Running, index: usize },
+    Running(Running),
+    Stopping { server: Running, kill_at: Instant },
+    /// There is nothing left to do.
+    Ended,
+}
+
+/// What to do after a step.
+enum Then {
+    Again,
+    Wait(Option<Instant>),
+}
+
+impl Member {
+    /// Take up what an earlier shim left. `waker` is written to when a job is done.
+    pub fn open(home: Home, waker: UnixStream) -> io::Result<Self> {
+        let service: Service = files::read(&home.service())?
+            .ok_or_else(|| io::Error::other("the member has no service"))?;
+        let before: Option<Status> = files::read(&home.state())?;
+        let started: Option<Started> = files::read(&home.started())?;
+        let log = Log::new(home.log_dir(), service.uid);
+        let mut member = Self {
+            wanted: home.wanted().try_exists()?,
+            terminating: false,
+            phase: clearing(),
+            not_before: None,
+            failures: Failures::default(),
+            last_end: None,
+            restarts: before.map_or(0, |status| status.restarts),
+            recorded: None,
+            home,
+            service,
+            log,
+            waker,
+        };
+        if let Some(started) = started {
+            member.adopt(started);
+        }
+        Ok(member)
+    }
+
+    fn adopt(&mut self, started: Started) {
+        match (started.role, Running::adopt(&started)) {
+            (Role::Main, Some(server)) => {
+                self.log.note(&format!("took over process {}", server.pid()));
+                self.phase = Phase::Running(server);
+            }
+            // An init task that lost its shim is ended with everything else, and the volume wiped.
+            (Role::Init, Some(_) | None) => {}
+            (Role::Main, None) => {
+                let meant_to_run = matches!(
+                    files::read::<Status>(&self.home.state()),
+                    Ok(Some(Status { state: State::Running(_), .. }))
+                );
+                if meant_to_run {
+                    self.last_end = Some("it ended while nobody watched".to_owned());
+                    self.restarts += 1;
+                }
+            }
+        }
+    }
+
+    /// Read again what the host wants.
+    pub fn reload(&mut self) {
+        // Without a service it was removed.
+        let service = files::read::<Service>(&self.home.service()).ok().flatten();
+        let wanted = service.is_some() && self.home.wanted().try_exists().unwrap_or(self.wanted);
+        let changed = service
+            .as_ref()
+            .is_some_and(|service| service.generation != self.service.generation);
+        if changed || (wanted && !self.wanted) {
+            self.failures = Failures::default();
+            self.not_before = None;
+            self.last_end = None;
+        }
+        if let Some(service) = service {
+            self.service = service;
+        }
+        self.wanted = wanted;
+    }
+
+    /// Stop the server and then end, without a change of what is wanted.
+    pub fn terminate(&mut self) {
+        self.terminating = true;
+    }
+
+    pub fn is_ended(&self) -> bool {
+        matches!(self.phase, Phase::Ended)
+    }
+
+    /// Readable when a process has ended that is not a child.
+    pub fn watched(&self) -> Option<BorrowedFd<'_>> {
+        let (Phase::Running(server) | Phase::Stopping { server, .. }) = &self.phase else {
+            return None;
+        };
+        (!server.is_child()).then(|| server.fd().as_fd())
+    }
+
+    pub fn look_at_log(&mut self) -> Duration {
+        self.log.look()
+    }
+
+    /// A child has ended: one of ours, or an orphan that came to us.
+    pub fn reaped(&mut self, status: WaitStatus) {
+        let pid = status.pid().map(nix::unistd::Pid::as_raw);
+        let (how, killed) = describe(status);
+        let succeeded = matches!(status, WaitStatus::Exited(_, 0));
+        self.phase = match std::mem::replace(&mut self.phase, Phase::Ended) {
+            Phase::Initialising { task, index } if pid == Some(task.pid()) => {
+                self.task_ended(index, succeeded, &how)
+            }
+            Phase::Running(server) if pid == Some(server.pid()) => {
+                self.server_ended(&server, &how, killed)
+            }
+            Phase::Stopping { server, .. } if pid == Some(server.pid()) => self.stopped(&how),
+            other => other,
+        };
+    }
+
+    fn look_at_adopted(&mut self) {
+        let ended = match &self.phase {
+            Phase::Running(server) | Phase::Stopping { server, .. } => {
+                !server.is_child() && !server.is_alive()
+            }
+            _ => false,
+        };
+        if !ended {
+            return;
+        }
+        let how = "it ended, and how is not known, because another shim had started it";
+        self.phase = match std::mem::replace(&mut self.phase, Phase::Ended) {
+            Phase::Running(server) => self.server_ended(&server, how, true),
+            Phase::Stopping { .. } => self.stopped(how),
+            other => other,
+        };
+    }
+
+    fn task_ended(&mut self, index: usize, succeeded: bool, how: &str) -> Phase {
+        let tasks = self.service.init.as_ref().map_or(0, |init| init.tasks.len());
+        if !succeeded {
+            return self.failed(
+                End::Init,
+                &format!("init task {} of {tasks} failed: {how}", index + 1),
+            );
+        }
+        if index + 1 < tasks {
+            return self.start_task(index + 1);
+        }
+        match self.volume() {
+            Ok(Some(volume)) => {
+                Phase::Working(Job::start(&self.waker, move || volume.complete()))
+            }
+            Ok(None) => Phase::Idle,
+            Err(error) => self.failed(End::Init, &format!("the volume is gone: {error}")),
+        }
+    }
+
+    fn server_ended(&mut self, server: &Running, how: &str, killed: bool) -> Phase {
+        self.restarts += 1;
+        let ran = server.age();
+        let end = if killed { End::Killed(ran) } else { End::Server(ran) };
+        self.failed(end, how)
+    }
+
+    fn stopped(&mut self, how: &str) -> Phase {
+        self.log.note(&format!("stopped: {how}"));
+        self.last_end = None;
+        clearing()
+    }
+
+    /// Note it and try again after a pause.
+    fn failed(&mut self, end: End, how: &str) -> Phase {
+        let words = self.log.last_words();
+        self.log.note(how);
+        let pause = self.failures.after(end);
+        self.not_before = Some(Instant::now() + pause);
+        self.last_end = Some(match words.is_empty() {
+            true => how.to_owned(),
+            false => format!("{how}; its last words: {words}"),
+        });
+        clearing()
+    }
+
+    fn is_to_run(&self) -> bool {
+        self.wanted && !self.terminating
+    }
+
+    /// Do all that can be done now. Answers when to come back at the latest.
+    pub fn advance(&mut self) -> Option<Instant> {
+        self.look_at_adopted();
+        loop {
+            let phase = std::mem::replace(&mut self.phase, Phase::Ended);
+            let (phase, then) = self.step(phase);
+            self.phase = phase;
+            if let Then::Wait(until) = then {
+                self.record();
+                return until;
+            }
+        }
+    }
+
+    fn step(&mut self, phase: Phase) -> (Phase, Then) {
+        match phase {
+            Phase::Clearing { pause } => self.clear(pause),
+            Phase::Idle => self.begin(),
+            Phase::Working(job) => match job.poll() {
+                None => (Phase::Working(job), Then::Wait(None)),
+                Some(Ok(())) => (Phase::Idle, Then::Again),
+                Some(Err(error)) => {
+                    let how = format!("the volume could not be prepared: {error}");
+                    (self.failed(End::Init, &how), Then::Again)
+                }
+            },
+            Phase::Initialising { task, index } => {
+                if self.is_to_run() && task.generation() == self.service.generation {
+                    return (Phase::Initialising { task, index }, Then::Wait(None));
+                }
+                (clearing(), Then::Again)
+            }
+            Phase::Running(server) => {
+                if self.is_to_run() && server.generation() == self.service.generation {
+                    return (Phase::Running(server), Then::Wait(None));
+                }
+                self.stop(server)
+            }
+            Phase::Stopping { server, kill_at } => {
+                let now = Instant::now();
+                if now < kill_at {
+                    return (Phase::Stopping { server, kill_at }, Then::Wait(Some(kill_at)));
+                }
+                self.log.note("it did not end in time and is killed");
+                self.tell(&server, Signal::KILL);
+                let kill_at = now + Duration::from_secs(1);
+                (Phase::Stopping { server, kill_at }, Then::Wait(Some(kill_at)))
+            }
+            Phase::Ended => (Phase::Ended, Then::Wait(None)),
+        }
+    }
+
+    fn clear(&mut self, pause: Duration) -> (Phase, Then) {
+        let left = Search::member(&self.home, &self.service).find();
+        if left.is_empty() {
+            return (Phase::Idle, Then::Again);
+        }
+        proc::kill(&left);
+        let again = Instant::now() + pause;
+        let pause = (pause * 2).min(CLEAR.1);
+        (Phase::Clearing { pause }, Then::Wait(Some(again)))
+    }
+
+    fn stop(&mut self, server: Running) -> (Phase, Then) {
+        self.log.note(&format!("stopping process {}", server.pid()));
+        self.tell(
+            &server,
+            match self.service.stop_signal {
+                StopSignal::Term => Signal::TERM,
+                StopSignal::Int => Signal::INT,
+                StopSignal::Quit => Signal::QUIT,
+            },
+        );
+        let grace = Duration::from_millis(self.service.stop_grace_ms.into());
+        let kill_at = Instant::now() + grace;
+        (Phase::Stopping { server, kill_at }, Then::Again)
+    }
+
+    fn tell(&self, server: &Running, signal: Signal) {
+        if let Err(problem) = server.signal(signal) {
+            self.log.note(&problem);
+        }
+    }
+
+    /// Nothing of the member lives: start what is due.
+    fn begin(&mut self) -> (Phase, Then) {
+        if !self.is_to_run() {
+            return (Phase::Ended, Then::Again);
+        }
+        if let Some(due) = self.not_before.filter(|due| *due > Instant::now()) {
+            return (Phase::Idle, Then::Wait(Some(due)));
+        }
+        let volume = match self.volume() {
+            Ok(Some(volume)) => volume,
+            Ok(None) => return (self.start_server(), Then::Again),
+            Err(error) => {
+                let how = format!("its volume cannot be opened: {error}");
+                return (self.failed(End::Init, &how), Then::Again);
+            }
+        };
+        let phase = match volume.content() {
+            Ok(Content::Filled) => self.start_server(),
+            Ok(Content::Empty) => self.start_task(0),
+            Ok(Content::Partial) => {
+                self.log.note("the volume was not filled completely and is wiped");
+                Phase::Working(Job::start(&self.waker, move || volume.wipe()))
+            }
+            Ok(Content::Lost) => self.failed(
+                End::Init,
+                "its volume was filled once and is empty now; bring the data back",
+            ),
+            Err(error) => self.failed(End::Init, &format!("its volume cannot be read: {error}")),
+        };
+        (phase, Then::Again)
+    }
+
+    fn init(&self) -> Option<&Init> {
+        self.service.init.as_ref().filter(|init| !init.tasks.is_empty())
+    }
+
+    fn volume(&self) -> io::Result<Option<Volume>> {
+        self.init()
+            .map(|init| Volume::open(&self.service.instance_dir, &init.dir))
+            .transpose()
+    }
+
+    fn start_task(&mut self, index: usize) -> Phase {
+        let Some(task) = self.init().and_then(|init| init.tasks.get(index)) else {
+            return Phase::Idle;
+        };
+        match Running::start(&self.home, &self.service, task, Role::Init, &self.log) {
+            Ok(task) => Phase::Initialising { task, index },
+            Err(error) => self.failed(End::Init, &format!("it could not be started: {error}")),
+        }
+    }
+
+    fn start_server(&mut self) -> Phase {
+        let started = remove_stale(&self.service.instance_dir, &self.service.stale_files).and_then(|()| {
+            Running::start(&self.home, &self.service, &self.service.main, Role::Main, &self.log)
+        });
+        match started {
+            Ok(server) => {
+                self.log.note(&format!("started process {}", server.pid()));
+                Phase::Running(server)
+            }
+            Err(error) => self.failed(
+                End::Server(Duration::ZERO),
+                &format!("it could not be started: {error}"),
+            ),
+        }
+    }
+
+    pub fn status(&self) -> Status {
+        let waiting = || match &self.last_end {
+            _ if !self.is_to_run() => State::Stopping,
+            Some(how) if self.failures.is_failed() => State::Failed(how.clone()),
+            Some(how) => State::Restarting(how.clone()),
+            None => State::Initialising,
+        };
+        let state = match &self.phase {
+            Phase::Clearing { .. } | Phase::Idle => waiting(),
+            Phase::Working(_) | Phase::Initialising { .. } => State::Initialising,
+            Phase::Running(server) => {
+                State::Running(u64::try_from(server.age().as_millis()).unwrap_or(u64::MAX))
+            }
+            Phase::Stopping { .. } if self.is_to_run() => {
+                State::Restarting("it is being replaced".to_owned())
+            }
+            Phase::Stopping { .. } => State::Stopping,
+            Phase::Ended => State::Stopped,
+        };
+        Status {
+            version: VERSION,
+            state,
+            restarts: self.restarts,
+            generation: self.service.generation.clone(),
+            wanted: self.wanted,
+        }
+    }
+
+    /// Leave the status for when no shim answers.
+    fn record(&mut self) {
+        let mut status = self.status();
+        if let State::Running(ms) = &mut status.state {
+            *ms = 0;
+        }
+        if self.recorded.as_ref() == Some(&status) {
+            return;
+        }
+        match files::write_in_place(&self.home.state(), &status) {
+            Ok(()) => self.recorded = Some(status),
+            Err(error) => self.log.note(&format!("the state could not be recorded: {error}")),
+        }
+    }
+}
+
+fn clearing() -> Phase {
+    Phase::Clearing { pause: CLEAR.0 }
+}

@@ -1,0 +1,184 @@
+//! The directory that init tasks fill, and the marker that says they were done.
+//!
+//! The marker stands beside the directory, not in it: a copy of the content must not carry it along, or
+//! half a copy would count as whole. Everything goes through a directory handle of the instance, so that
+//! a link planted inside leads nowhere.
+
+use std::io::{self, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use cap_std::ambient_authority;
+use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
+
+#[derive(Debug)]
+pub struct Volume {
+    instance: Dir,
+    path: PathBuf,
+    marker: PathBuf,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// Nothing is in it yet.
+    Empty,
+    /// Tasks began to fill it and did not come to their end.
+    Partial,
+    /// The tasks were done.
+    Filled,
+    /// The tasks were done once, and now it is gone or empty. It must not be filled anew: to whoever asks for
+    /// their data an error is better than an empty database.
+    Lost,
+}
+
+impl Volume {
+    /// `dir` is below the instance's directory.
+    pub fn open(instance_dir: &Path, dir: &str) -> io::Result<Self> {
+        let path = PathBuf::from(dir);
+        let name = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .ok_or_else(|| io::Error::new(ErrorKind::InvalidInput, "a volume without a name"))?;
+        let marker = path.with_file_name(format!(".{name}.filled"));
+        Ok(Self {
+            instance: Dir::open_ambient_dir(instance_dir, ambient_authority())?,
+            path,
+            marker,
+        })
+    }
+
+    pub fn content(&self) -> io::Result<Content> {
+        let marked = self.instance.try_exists(&self.marker)?;
+        let empty = match self.instance.read_dir(&self.path) {
+            Ok(mut entries) => entries.next().is_none(),
+            Err(error) if error.kind() == ErrorKind::NotFound && marked => true,
+            Err(error) => return Err(error),
+        };
+        Ok(match (marked, empty) {
+            (true, true) => Content::Lost,
+            (true, false) => Content::Filled,
+            (false, true) => Content::Empty,
+            (false, false) => Content::Partial,
+        })
+    }
+
+    /// Remove what tasks left behind that were cut short. Only when no process of the member lives.
+    pub fn wipe(&self) -> io::Result<()> {
+        if self.instance.try_exists(&self.marker)? {
+            return Err(io::Error::other("a volume that was filled is not wiped"));
+        }
+        let dir = self.instance.open_dir(&self.path)?;
+        for entry in dir.entries()? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                dir.remove_dir_all(entry.file_name())?;
+            } else {
+                dir.remove_file(entry.file_name())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Make the content last, then say that it is whole.
+    pub fn complete(&self) -> io::Result<()> {
+        // One pass over the file system is quicker than one over a thousand files, and reports write errors.
+        let dir = self.instance.open_dir(&self.path)?;
+        nix::unistd::syncfs(&dir)?;
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true).mode(0o600);
+        let mut marker = self.instance.open_with(&self.marker, &options)?;
+        marker.write_all(b"The directory beside this file was filled completely.\n")?;
+        marker.sync_all()?;
+        let parent = self.path.parent().unwrap_or(Path::new(""));
+        let parent = match parent.as_os_str().is_empty() {
+            true => self.instance.try_clone()?,
+            false => self.instance.open_dir(parent)?,
+        };
+        parent.into_std_file().sync_all()
+    }
+}
+
+/// Remove files that a killed server leaves behind. Only when no process of the member lives.
+pub fn remove_stale(instance_dir: &Path, stale: &[String]) -> io::Result<()> {
+    if stale.is_empty() {
+        return Ok(());
+    }
+    let instance = Dir::open_ambient_dir(instance_dir, ambient_authority())?;
+    for path in stale {
+        match instance.remove_file(path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn volume() -> (tempfile::TempDir, Volume) {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("main/volumes/data")).unwrap();
+        let volume = Volume::open(dir.path(), "main/volumes/data").unwrap();
+        (dir, volume)
+    }
+
+    #[test]
+    fn the_marker_comes_last_and_protects() {
+        let (dir, volume) = volume();
+        let data = dir.path().join("main/volumes/data");
+        assert_eq!(volume.content().unwrap(), Content::Empty);
+        fs::create_dir_all(data.join("base/1")).unwrap();
+        fs::write(data.join("base/1/2"), "x").unwrap();
+        fs::write(data.join("version"), "x").unwrap();
+        assert_eq!(volume.content().unwrap(), Content::Partial);
+        volume.wipe().unwrap();
+        assert_eq!(volume.content().unwrap(), Content::Empty);
+        fs::write(data.join("version"), "x").unwrap();
+        volume.complete().unwrap();
+        assert_eq!(volume.content().unwrap(), Content::Filled);
+        volume.wipe().unwrap_err();
+        assert!(data.join("version").exists());
+        fs::remove_file(data.join("version")).unwrap();
+        assert_eq!(volume.content().unwrap(), Content::Lost);
+        fs::remove_dir(&data).unwrap();
+        assert_eq!(volume.content().unwrap(), Content::Lost);
+    }
+
+    #[test]
+    fn a_volume_that_was_never_made_is_an_error() {
+        let (dir, volume) = volume();
+        fs::remove_dir(dir.path().join("main/volumes/data")).unwrap();
+        assert_eq!(volume.content().unwrap_err().kind(), ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn links_lead_nowhere() {
+        let (dir, volume) = volume();
+        let outside = tempfile::tempdir().unwrap();
+        fs::write(outside.path().join("precious"), "x").unwrap();
+        symlink(outside.path(), dir.path().join("main/volumes/data/link")).unwrap();
+        volume.wipe().unwrap();
+        assert!(outside.path().join("precious").exists());
+        symlink(outside.path(), dir.path().join("main/link")).unwrap();
+        remove_stale(dir.path(), &["main/link/precious".to_owned()]).unwrap_err();
+        assert!(outside.path().join("precious").exists());
+        let planted = dir.path().join("main/volumes/.data.filled");
+        symlink(outside.path().join("new"), &planted).unwrap();
+        volume.complete().unwrap_err();
+        assert!(!outside.path().join("new").exists());
+    }
+
+    #[test]
+    fn stale_files_go_and_may_be_absent() {
+        let (dir, _volume) = volume();
+        let stale = dir.path().join("main/volumes/data/server.pid");
+        fs::write(&stale, "1").unwrap();
+        let list = ["main/volumes/data/server.pid".to_owned(), "main/none".to_owned()];
+        remove_stale(dir.path(), &list).unwrap();
+        assert!(!stale.exists());
+    }
+}
