@@ -5,4 +5,5 @@
 pub mod config;
 pub mod model;
 pub mod runtime;
+pub mod shim;
 pub mod store;

@@ -18,7 +18,7 @@ pub struct Programs(BTreeMap<String, Places>);
 #[serde(deny_unknown_fields)]
 pub struct Program {
     pub name: String,
-    /// Absolute; the first that is an executable file counts.
+    /// Absolute, or below the home directory (`~/…`); the first that is an executable file counts.
     pub paths: Vec<String>,
     /// The command that installs it.
     #[serde(default)]
@@ -55,8 +55,14 @@ impl Programs {
     }
 
     pub fn new(programs: impl IntoIterator<Item = Program>) -> Result<Self, ProgramsError> {
+        let home = std::env::home_dir();
         let mut list = BTreeMap::new();
-        for program in programs {
+        for mut program in programs {
+            program.paths = program
+                .paths
+                .into_iter()
+                .filter_map(|path| below_home(path, home.as_deref()))
+                .collect();
             if let Some(path) = program.paths.iter().find(|p| !p.starts_with('/')) {
                 return Err(ProgramsError::NotAbsolute {
                     path: path.clone(),
@@ -122,6 +128,14 @@ pub(super) fn is_version(version: &str) -> bool {
             .chars()
             .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'))
         && !version.contains("..")
+}
+
+/// `None` for a path below a home directory when there is none.
+fn below_home(path: String, home: Option<&Path>) -> Option<String> {
+    match path.strip_prefix("~/") {
+        Some(rest) => home.map(|home| home.join(rest).to_string_lossy().into_owned()),
+        None => Some(path),
+    }
 }
 
 fn is_executable(path: &Path) -> bool {
@@ -214,6 +228,30 @@ mod tests {
             Programs::from_toml("[[program]]\nname = \"server\"\npaths = [\"/bin/sh\"]").unwrap();
         let both = programs.overridden_by(own);
         assert_eq!(both.find("server", "7"), Some("/bin/sh".into()));
+    }
+
+    #[test]
+    fn the_list_that_is_shipped_can_be_read() {
+        let shipped = Programs::from_toml(include_str!("../../data/programs.toml")).unwrap();
+        assert!(!shipped.0.is_empty());
+        for (name, places) in &shipped.0 {
+            assert!(
+                places.paths.iter().all(|path| path.contains("{version}")),
+                "{name}"
+            );
+            assert!(places.install.is_some(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_path_below_home_is_below_home() {
+        let home = Path::new("/home/x");
+        assert_eq!(
+            below_home("~/a".into(), Some(home)).as_deref(),
+            Some("/home/x/a")
+        );
+        assert_eq!(below_home("~/a".into(), None), None);
+        assert_eq!(below_home("/a".into(), None).as_deref(), Some("/a"));
     }
 
     #[test]

@@ -63,8 +63,8 @@ fn open(home: &Home) -> Result<UnixStream, CallError> {
     let dir = File::open(home.dir()).map_err(nobody)?;
     // Not blocking: a shim that hangs must not make its caller hang.
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None)
-        .map_err(|e| nobody(e.into()))?;
+    let socket =
+        socket(AddressFamily::Unix, SockType::Stream, flags, None).map_err(|e| nobody(e.into()))?;
     let address = UnixAddr::new(&through(&dir)).map_err(|e| nobody(e.into()))?;
     connect(socket.as_raw_fd(), &address).map_err(|e| nobody(e.into()))?;
     Ok(socket.into())
@@ -236,7 +236,9 @@ mod tests {
     fn nonsense_and_silence_disturb_nobody() {
         let (_dir, home) = home();
         let mut control = Control::bind(&home).unwrap();
-        let silent: Vec<UnixStream> = (0..MOST_CALLERS - 1).map(|_| open(&home).unwrap()).collect();
+        let silent: Vec<UnixStream> = (0..MOST_CALLERS - 1)
+            .map(|_| open(&home).unwrap())
+            .collect();
         let calls = talk(&mut control, || {
             for line in [
                 "nonsense\n".to_owned(),

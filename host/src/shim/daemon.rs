@@ -19,7 +19,9 @@ use nix::sys::prctl;
 use nix::sys::stat::{Mode, umask};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{chdir, dup2_stdout, getpid, setsid};
-use signal_hook::consts::{SIGALRM, SIGCHLD, SIGHUP, SIGINT, SIGPIPE, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
+use signal_hook::consts::{
+    SIGALRM, SIGCHLD, SIGHUP, SIGINT, SIGPIPE, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2,
+};
 
 use super::control::Control;
 use super::files;
@@ -53,7 +55,10 @@ pub fn launch(home: &Home) -> Result<(), String> {
         .read_line(&mut word)
         .map_err(|e| format!("the shim could not be heard: {e}"))?;
     match word.trim() {
-        READY | BUSY => Ok(()),
+        word @ (READY | BUSY) => {
+            say(word);
+            Ok(())
+        }
         "" => Err("the shim ended before it served".to_owned()),
         problem => Err(problem.to_owned()),
     }

@@ -16,7 +16,9 @@ use nix::sys::prctl;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
 use nix::sys::stat::{Mode, umask};
-use nix::unistd::{Gid, Uid, chdir, geteuid, getpid, getppid, setgroups, setresgid, setresuid, setsid};
+use nix::unistd::{
+    Gid, Uid, chdir, geteuid, getpid, getppid, setgroups, setresgid, setresuid, setsid,
+};
 
 use super::files;
 use super::wire::{Home, Identity, Program, Role, Started, VERSION};
@@ -100,7 +102,9 @@ impl Args {
                 parsed.init = true;
                 continue;
             }
-            let value = args.next().ok_or_else(|| format!("{name} lacks its value"))?;
+            let value = args
+                .next()
+                .ok_or_else(|| format!("{name} lacks its value"))?;
             if name == "--" {
                 parsed.program = value;
                 parsed.args = args.collect();
@@ -185,7 +189,9 @@ fn record_under(args: &Args) -> Result<(), String> {
 /// A signal that some ancestor ignored stays ignored across `exec`; one that was handled does not.
 fn forget_ignored_signals() -> Result<(), String> {
     static SEEN: AtomicBool = AtomicBool::new(false);
-    use signal_hook::consts::{SIGALRM, SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
+    use signal_hook::consts::{
+        SIGALRM, SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2,
+    };
     for signal in [
         SIGALRM, SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2,
     ] {
@@ -198,7 +204,8 @@ fn limit() -> Result<(), String> {
     // A core file would hold the data and secrets of a server, where nobody expects them.
     setrlimit(Resource::RLIMIT_CORE, 0, 0).map_err(|e| format!("setrlimit: {e}"))?;
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).map_err(|e| format!("getrlimit: {e}"))?;
-    setrlimit(Resource::RLIMIT_NOFILE, hard.min(65_536), hard).map_err(|e| format!("setrlimit: {e}"))?;
+    setrlimit(Resource::RLIMIT_NOFILE, hard.min(65_536), hard)
+        .map_err(|e| format!("setrlimit: {e}"))?;
     // A service manager may protect the host from running out of memory; that is not for servers.
     let negative = fs::read_to_string("/proc/self/oom_score_adj").is_ok_and(|s| s.starts_with('-'));
     if negative {

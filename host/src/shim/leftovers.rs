@@ -35,7 +35,7 @@ impl Search {
     pub fn member(home: &Home, service: &Service) -> Self {
         let own = Identity::of(own_pid());
         Self {
-            uid: service.uid,
+            uid: own_user(service.uid),
             dirs: dirs_of(service),
             roots: own.into_iter().chain(started(home)).collect(),
             others: others(home),
@@ -45,7 +45,7 @@ impl Search {
     /// Processes of a whole instance: all members, all directories.
     pub fn instance(uid: Option<u32>, dirs: Vec<PathBuf>, homes: &[Home]) -> Self {
         Self {
-            uid,
+            uid: own_user(uid),
             dirs,
             roots: homes.iter().filter_map(started).collect(),
             others: Vec::new(),
@@ -92,6 +92,11 @@ impl Search {
             }),
         }
     }
+}
+
+/// The user whose processes are all the instance's. Never root, never the one that the host itself has.
+fn own_user(uid: Option<u32>) -> Option<u32> {
+    uid.filter(|uid| *uid != 0 && *uid != nix::unistd::getuid().as_raw())
 }
 
 fn own_pid() -> i32 {
@@ -165,8 +170,8 @@ mod tests {
     use super::*;
 
     fn sleeper(dir: &Path) -> Child {
-        Command::new("sleep")
-            .arg("600")
+        Command::new("tail")
+            .args(["-f", "/dev/null"])
             .current_dir(dir)
             .spawn()
             .unwrap()
@@ -211,6 +216,13 @@ mod tests {
         assert!(found.contains(&pid(&child)));
         assert!(!found.contains(&own_pid()));
         end(child);
+    }
+
+    #[test]
+    fn root_and_the_hosts_own_user_are_never_an_instance() {
+        assert_eq!(own_user(Some(0)), None);
+        assert_eq!(own_user(Some(nix::unistd::getuid().as_raw())), None);
+        assert_eq!(own_user(Some(4_000_000)), Some(4_000_000));
     }
 
     #[test]

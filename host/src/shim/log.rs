@@ -58,7 +58,9 @@ impl Log {
     /// A line of the shim's own. A log that cannot be written must not keep a server from running.
     pub fn note(&self, text: &str) {
         let line = format!("{MARK}{:.3} {text}\n", jiff::Timestamp::now());
-        let _ = self.open().and_then(|mut file| file.write_all(line.as_bytes()));
+        let _ = self
+            .open()
+            .and_then(|mut file| file.write_all(line.as_bytes()));
     }
 
     /// The last few lines that programs printed, in one line, for people.

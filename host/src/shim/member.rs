@@ -44,14 +44,22 @@ pub struct Member {
 #[derive(Debug)]
 enum Phase {
     /// Everything that is left of an earlier run is being ended.
-    Clearing { pause: Duration },
+    Clearing {
+        pause: Duration,
+    },
     /// Nothing of the member lives.
     Idle,
     /// The volume is being wiped, or made to last.
     Working(Job),
-    Initialising { task: Running, index: usize },
+    Initialising {
+        task: Running,
+        index: usize,
+    },
     Running(Running),
-    Stopping { server: Running, kill_at: Instant },
+    Stopping {
+        server: Running,
+        kill_at: Instant,
+    },
     /// There is nothing left to do.
     Ended,
 }
@@ -87,13 +95,16 @@ impl Member {
         if let Some(started) = started {
             member.adopt(started);
         }
+        // Before anything is started: what an earlier shim recorded, `Stopped` above all, holds no more.
+        member.record();
         Ok(member)
     }
 
     fn adopt(&mut self, started: Started) {
         match (started.role, Running::adopt(&started)) {
             (Role::Main, Some(server)) => {
-                self.log.note(&format!("took over process {}", server.pid()));
+                self.log
+                    .note(&format!("took over process {}", server.pid()));
                 self.phase = Phase::Running(server);
             }
             // An init task that lost its shim is ended with everything else, and the volume wiped.
@@ -101,7 +112,10 @@ impl Member {
             (Role::Main, None) => {
                 let meant_to_run = matches!(
                     files::read::<Status>(&self.home.state()),
-                    Ok(Some(Status { state: State::Running(_), .. }))
+                    Ok(Some(Status {
+                        state: State::Running(_),
+                        ..
+                    }))
                 );
                 if meant_to_run {
                     self.last_end = Some("it ended while nobody watched".to_owned());
@@ -187,7 +201,11 @@ impl Member {
     }
 
     fn task_ended(&mut self, index: usize, succeeded: bool, how: &str) -> Phase {
-        let tasks = self.service.init.as_ref().map_or(0, |init| init.tasks.len());
+        let tasks = self
+            .service
+            .init
+            .as_ref()
+            .map_or(0, |init| init.tasks.len());
         if !succeeded {
             return self.failed(
                 End::Init,
@@ -198,9 +216,7 @@ impl Member {
             return self.start_task(index + 1);
         }
         match self.volume() {
-            Ok(Some(volume)) => {
-                Phase::Working(Job::start(&self.waker, move || volume.complete()))
-            }
+            Ok(Some(volume)) => Phase::Working(Job::start(&self.waker, move || volume.complete())),
             Ok(None) => Phase::Idle,
             Err(error) => self.failed(End::Init, &format!("the volume is gone: {error}")),
         }
@@ -209,7 +225,11 @@ impl Member {
     fn server_ended(&mut self, server: &Running, how: &str, killed: bool) -> Phase {
         self.restarts += 1;
         let ran = server.age();
-        let end = if killed { End::Killed(ran) } else { End::Server(ran) };
+        let end = if killed {
+            End::Killed(ran)
+        } else {
+            End::Server(ran)
+        };
         self.failed(end, how)
     }
 
@@ -277,12 +297,18 @@ impl Member {
             Phase::Stopping { server, kill_at } => {
                 let now = Instant::now();
                 if now < kill_at {
-                    return (Phase::Stopping { server, kill_at }, Then::Wait(Some(kill_at)));
+                    return (
+                        Phase::Stopping { server, kill_at },
+                        Then::Wait(Some(kill_at)),
+                    );
                 }
                 self.log.note("it did not end in time and is killed");
                 self.tell(&server, Signal::KILL);
                 let kill_at = now + Duration::from_secs(1);
-                (Phase::Stopping { server, kill_at }, Then::Wait(Some(kill_at)))
+                (
+                    Phase::Stopping { server, kill_at },
+                    Then::Wait(Some(kill_at)),
+                )
             }
             Phase::Ended => (Phase::Ended, Then::Wait(None)),
         }
@@ -340,7 +366,8 @@ impl Member {
             Ok(Content::Filled) => self.start_server(),
             Ok(Content::Empty) => self.start_task(0),
             Ok(Content::Partial) => {
-                self.log.note("the volume was not filled completely and is wiped");
+                self.log
+                    .note("the volume was not filled completely and is wiped");
                 Phase::Working(Job::start(&self.waker, move || volume.wipe()))
             }
             Ok(Content::Lost) => self.failed(
@@ -353,7 +380,10 @@ impl Member {
     }
 
     fn init(&self) -> Option<&Init> {
-        self.service.init.as_ref().filter(|init| !init.tasks.is_empty())
+        self.service
+            .init
+            .as_ref()
+            .filter(|init| !init.tasks.is_empty())
     }
 
     fn volume(&self) -> io::Result<Option<Volume>> {
@@ -373,9 +403,16 @@ impl Member {
     }
 
     fn start_server(&mut self) -> Phase {
-        let started = remove_stale(&self.service.instance_dir, &self.service.stale_files).and_then(|()| {
-            Running::start(&self.home, &self.service, &self.service.main, Role::Main, &self.log)
-        });
+        let started =
+            remove_stale(&self.service.instance_dir, &self.service.stale_files).and_then(|()| {
+                Running::start(
+                    &self.home,
+                    &self.service,
+                    &self.service.main,
+                    Role::Main,
+                    &self.log,
+                )
+            });
         match started {
             Ok(server) => {
                 self.log.note(&format!("started process {}", server.pid()));
@@ -427,7 +464,9 @@ impl Member {
         }
         match files::write_in_place(&self.home.state(), &status) {
             Ok(()) => self.recorded = Some(status),
-            Err(error) => self.log.note(&format!("the state could not be recorded: {error}")),
+            Err(error) => self
+                .log
+                .note(&format!("the state could not be recorded: {error}")),
         }
     }
 }

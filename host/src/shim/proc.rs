@@ -107,6 +107,10 @@ impl Handle {
         &self.fd
     }
 
+    pub fn kill(&self) -> Result<(), String> {
+        self.signal(Signal::KILL)
+    }
+
     /// A process that has ended needs no signal; that is not an error.
     pub fn signal(&self, signal: Signal) -> Result<(), String> {
         match pidfd_send_signal(&self.fd, signal) {
@@ -129,7 +133,7 @@ pub fn kill(processes: &[Live]) {
         };
         if let Some(handle) = Handle::open(identity) {
             // Whoever asked looks again whether it is gone; there is nobody to tell otherwise.
-            let _ = handle.signal(Signal::KILL);
+            let _ = handle.kill();
         }
     }
 }
@@ -192,7 +196,10 @@ mod tests {
 
     #[test]
     fn a_zombie_is_not_alive() {
-        let mut child = Command::new("sleep").arg("600").spawn().unwrap();
+        let mut child = Command::new("tail")
+            .args(["-f", "/dev/null"])
+            .spawn()
+            .unwrap();
         let pid = i32::try_from(child.id()).unwrap();
         let identity = Identity::of(pid).unwrap();
         assert!(identity.is_alive());

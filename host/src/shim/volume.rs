@@ -177,7 +177,10 @@ mod tests {
         let (dir, _volume) = volume();
         let stale = dir.path().join("main/volumes/data/server.pid");
         fs::write(&stale, "1").unwrap();
-        let list = ["main/volumes/data/server.pid".to_owned(), "main/none".to_owned()];
+        let list = [
+            "main/volumes/data/server.pid".to_owned(),
+            "main/none".to_owned(),
+        ];
         remove_stale(dir.path(), &list).unwrap();
         assert!(!stale.exists());
     }

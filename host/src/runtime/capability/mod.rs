@@ -4,3 +4,5 @@
 //! The only modules of the host that may name infrastructure.
 
 pub mod process;
+mod process_check;
+mod process_shim;

@@ -1,8 +1,19 @@
 //! Servers on this machine, each under a shim of its own that outlives the host.
+//!
+//! What a component asks for is checked by `process_check` and carried out by `process_shim`; here it only
+//! gets off the asynchronous runtime. Never runs anything that the call's scope does not allow.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use berth_bindings::target::berth::plugin::{process, types};
 
+use super::process_check::{check_member, resolve};
+use super::process_shim::Shims;
 use crate::runtime::scope::ProcessScope;
+
+/// Most bytes of a log in one answer.
+const MAX_TAIL: u32 = 1 << 20;
 
 /// The process capability of one call.
 #[derive(Debug, Default)]
@@ -12,39 +23,74 @@ pub struct Process {
 }
 
 impl Process {
-    fn scope(&self) -> Result<&ProcessScope, types::Error> {
-        self.scope
-            .as_ref()
-            .ok_or_else(|| types::Error::Failed("this call is not about an instance".to_owned()))
+    /// Run blocking work on the instance's shims. Work whose caller has gone is not begun any more: what
+    /// was given up must not appear after what came later.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Shims) -> Result<T, types::Error> + Send + 'static,
+    ) -> Result<T, types::Error> {
+        let scope = self
+            .scope
+            .clone()
+            .ok_or_else(|| types::Error::Failed("this call is not about an instance".to_owned()))?;
+        let given_up = GivenUp(Arc::new(AtomicBool::new(false)));
+        let shims = Shims::new(scope, Arc::clone(&given_up.0));
+        tokio::task::spawn_blocking(move || work(&shims))
+            .await
+            .unwrap_or_else(|_| Err(types::Error::Failed("the work broke off".to_owned())))
+    }
+
+    async fn on_member<T: Send + 'static>(
+        &self,
+        member: String,
+        work: impl FnOnce(&Shims, &str) -> Result<T, types::Error> + Send + 'static,
+    ) -> Result<T, types::Error> {
+        check_member(&member)?;
+        self.blocking(move |shims| work(shims, &member)).await
+    }
+}
+
+/// Set when the future that waits is dropped.
+struct GivenUp(Arc<AtomicBool>);
+
+impl Drop for GivenUp {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
     }
 }
 
 impl process::Host for Process {
-    async fn ensure(&mut self, _: String, _: process::Service) -> Result<(), types::Error> {
-        self.scope().and_then(unsupported)
+    async fn ensure(
+        &mut self,
+        member: String,
+        service: process::Service,
+    ) -> Result<(), types::Error> {
+        self.on_member(member, move |shims, member| {
+            let service = resolve(shims.scope(), &service)?;
+            shims.ensure(member, &service)
+        })
+        .await
     }
 
-    async fn start(&mut self, _: String) -> Result<(), types::Error> {
-        self.scope().and_then(unsupported)
+    async fn start(&mut self, member: String) -> Result<(), types::Error> {
+        self.on_member(member, Shims::start).await
     }
 
-    async fn inspect(&mut self, _: String) -> Result<process::Status, types::Error> {
-        self.scope().and_then(unsupported)
+    async fn inspect(&mut self, member: String) -> Result<process::Status, types::Error> {
+        self.on_member(member, Shims::inspect).await
     }
 
-    async fn stop(&mut self, _: String) -> Result<(), types::Error> {
-        self.scope().and_then(unsupported)
+    async fn stop(&mut self, member: String) -> Result<(), types::Error> {
+        self.on_member(member, Shims::stop).await
     }
 
     async fn remove_all(&mut self) -> Result<(), types::Error> {
-        self.scope().and_then(unsupported)
+        self.blocking(Shims::remove_all).await
     }
 
-    async fn log_tail(&mut self, _: String, _: u32) -> Result<String, types::Error> {
-        self.scope().and_then(unsupported)
+    async fn log_tail(&mut self, member: String, max_bytes: u32) -> Result<String, types::Error> {
+        let max = max_bytes.min(MAX_TAIL) as usize;
+        self.on_member(member, move |shims, member| shims.log_tail(member, max))
+            .await
     }
-}
-
-fn unsupported<T>(_: &ProcessScope) -> Result<T, types::Error> {
-    Err(types::Error::Unsupported("processes".to_owned()))
 }
