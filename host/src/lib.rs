@@ -4,6 +4,8 @@
 
 pub mod config;
 pub mod model;
+pub mod operations;
 pub mod runtime;
 pub mod shim;
 pub mod store;
+pub mod supervisor;

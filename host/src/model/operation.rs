@@ -30,6 +30,9 @@ pub struct Operation {
     pub after: Option<OperationId>,
     /// The newest problem in plain words, also while it is being retried.
     pub last_error: Option<String>,
+    /// Why it is undone, once it is.
+    #[serde(default)]
+    pub failure: Option<String>,
     /// The request that asked for it.
     pub request_id: Option<String>,
     pub created_at: Timestamp,
@@ -143,6 +146,7 @@ impl Operation {
             cancel_requested: false,
             after: new.after,
             last_error: None,
+            failure: None,
             request_id: new.request_id,
             created_at: now,
             updated_at: now,

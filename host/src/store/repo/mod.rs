@@ -82,7 +82,8 @@ pub struct Changes {
     pub endpoints: Option<Vec<Endpoint>>,
     pub engine_digest: Option<Digest>,
     pub target_digest: Option<Digest>,
-    /// Give ports and user id back.
+    /// Nothing of the instance exists on its node: give ports and user id back, and forget its plan,
+    /// endpoints and secrets. No other change may stand beside it.
     pub release: bool,
 }
 
@@ -119,9 +120,11 @@ impl Repo {
         &self.0.work
     }
 
-    /// As the read model shows it.
+    /// As the store has it: for who acts on it. The read model may be behind after a commit whose answer
+    /// was lost.
     pub async fn instance(&self, id: InstanceId) -> Result<Option<Arc<Instance>>> {
-        Ok(self.view().get(id))
+        let record = self.read::<Instance>(&keys::instance(id)).await?;
+        Ok(record.map(|(instance, _)| Arc::new(instance)))
     }
 }
 

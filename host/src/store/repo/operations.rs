@@ -9,7 +9,8 @@ use super::encoding::store_error;
 use super::{Changes, Repo, Tracked, keys};
 use crate::model::resources::Reservation;
 use crate::model::{
-    ConflictReason, Error, Instance, InstanceId, Operation, OperationId, Outcome, Phase, Result,
+    ConflictReason, Error, Instance, InstanceId, Operation, OperationId, OperationStatus, Outcome,
+    Phase, Result,
 };
 use crate::store::StoreError;
 use crate::store::view::{OperationQuery, Page};
@@ -202,10 +203,20 @@ impl Repo {
     }
 
     /// After a conflict on the operation: if only callers' wishes came in between, take them over and go
-    /// on; if another driver wrote it, this one is out.
+    /// on; if another driver wrote it, this one is out. A wish to cancel keeps it from succeeding.
     async fn take_wishes(&self, op: &mut Tracked<Operation>) -> Result<()> {
         let stored = self.read_operation(op.value.id).await?;
         match stored {
+            // Acknowledged before the success was recorded, so it counts.
+            Some(stored)
+                if stored.value.cancel_requested
+                    && op.value.status == OperationStatus::Succeeded =>
+            {
+                Err(Error::conflict(
+                    ConflictReason::Busy,
+                    "the operation was cancelled meanwhile",
+                ))
+            }
             Some(stored) if stored.journal == op.journal => {
                 op.version = stored.version;
                 op.value.cancel_requested |= stored.value.cancel_requested;
@@ -280,6 +291,10 @@ fn draft_changes(
     let Some(instance) = instance else {
         return Ok(());
     };
+    if changes.release {
+        draft_release(draft, instance);
+        return Ok(());
+    }
     if let Some(endpoints) = &changes.endpoints {
         instance.endpoints.clone_from(endpoints);
     }
@@ -289,24 +304,22 @@ fn draft_changes(
     if let Some(digest) = &changes.target_digest {
         instance.target_digest.clone_from(digest);
     }
-    if changes.release {
-        draft_release(draft, instance);
-    }
     Ok(())
 }
 
 /// Everything that a deleted instance held. Its alias stays taken.
 fn draft_end_of(draft: &mut Draft, instance: &mut Instance) {
-    let id = instance.id;
     draft.delete(keys::slug(instance.project, &instance.spec.name.slug()));
+    draft_release(draft, instance);
+}
+
+/// Everything that an instance held on its node, and what was recorded of it there.
+fn draft_release(draft: &mut Draft, instance: &mut Instance) {
+    let id = instance.id;
     draft.delete(keys::workload(id));
     draft.delete(keys::secrets(id));
     draft.delete(keys::pending_secrets(id));
-    draft_release(draft, instance);
     instance.endpoints.clear();
-}
-
-fn draft_release(draft: &mut Draft, instance: &mut Instance) {
     let Reservation { ports, uid } = std::mem::take(&mut instance.reservation);
     for port in ports {
         draft.delete(keys::port(&instance.node, port));

@@ -1,0 +1,53 @@
+//! What this node gives to the operations it carries out.
+
+use std::net::{IpAddr, TcpListener};
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use super::clock::Clock;
+use crate::model::NodeName;
+
+#[derive(Clone, Debug)]
+pub struct NodeConfig {
+    pub node: NodeName,
+    /// Address that endpoints bind.
+    pub endpoint_address: IpAddr,
+    /// What clients are told to connect to.
+    pub public_address: String,
+    /// Ports that endpoints may have. Must lie below the machine's ephemeral range.
+    pub ports: RangeInclusive<u16>,
+    /// System users that instances may have; none when the host cannot change user.
+    pub uids: Option<RangeInclusive<u32>>,
+    /// Most operations that are driven at once.
+    pub concurrency: usize,
+    /// How long a claim holds that is not renewed.
+    pub lease: Duration,
+    /// How long a creation may take.
+    pub create_deadline: Duration,
+    /// How long a stopping host waits for the steps that are under way.
+    pub shutdown_grace: Duration,
+    pub clock: Clock,
+}
+
+impl NodeConfig {
+    /// A node on loopback, with the usual ranges and times.
+    pub fn local(node: NodeName) -> Self {
+        Self {
+            node,
+            endpoint_address: IpAddr::from([127, 0, 0, 1]),
+            public_address: "127.0.0.1".to_owned(),
+            ports: 20_000..=29_999,
+            uids: None,
+            concurrency: 32,
+            lease: Duration::from_secs(30),
+            create_deadline: Duration::from_secs(600),
+            shutdown_grace: Duration::from_secs(10),
+            clock: Clock::system(),
+        }
+    }
+
+    /// Whether nobody listens there. What is free now may be taken a moment later; the server says so then.
+    pub fn can_bind(&self, port: u16) -> bool {
+        TcpListener::bind((self.endpoint_address, port)).is_ok()
+    }
+}

@@ -1,0 +1,40 @@
+//! Durable work on instances: what each kind of operation does, and the executor that has it done.
+//!
+//! An accepted request is recorded by `service` through the store's repo; this module finds it, drives
+//! it step by step, and undoes it when it cannot be done. Phases change in the repo's commits only. Never
+//! knows HTTP, wasmtime or an engine by name.
+
+mod clock;
+mod config;
+mod contexts;
+mod create;
+mod delete;
+mod driver;
+mod executor;
+mod journal;
+mod plain;
+mod secrets;
+mod workflow;
+
+pub use clock::Clock;
+pub use config::NodeConfig;
+pub(crate) use contexts::instance_context_of;
+pub use contexts::{instance_context, target_context};
+pub use executor::Executor;
+pub use secrets::password;
+
+use crate::model::OperationKind;
+use workflow::Workflow;
+
+/// The stored names of a kind's steps, in order.
+pub fn step_names(kind: OperationKind) -> impl Iterator<Item = &'static str> {
+    match kind {
+        OperationKind::Create => names::<create::Create>(),
+        OperationKind::Delete => names::<delete::Delete>(),
+    }
+    .into_iter()
+}
+
+fn names<W: Workflow>() -> Vec<&'static str> {
+    W::STEPS.iter().map(|step| W::name(*step)).collect()
+}

@@ -1,0 +1,301 @@
+//! Looks after what runs: observes every running instance, keeps the book of their health, and forgets
+//! what was deleted long ago. It may start operations and change nothing else; that a look at an instance
+//! lets its target mend a lost shim is the target's part.
+
+mod health;
+mod judge;
+
+use std::collections::{HashMap, HashSet};
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use tokio::sync::Semaphore;
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+pub use health::HealthBook;
+
+use crate::model::workload::{MemberStatus, Workload};
+use crate::model::{self, health::Condition};
+use crate::model::{Instance, InstanceId, NodeName, Phase};
+use crate::operations::{self, Clock};
+use crate::runtime::Plugins;
+use crate::store::repo::Repo;
+use crate::store::view::InstanceQuery;
+use health::Finding;
+
+#[derive(Clone, Debug)]
+pub struct SupervisorConfig {
+    pub node: NodeName,
+    /// Every instance is looked at once in this time, evenly spread over it.
+    pub period: Duration,
+    /// How often its engine is asked, while nothing seems wrong.
+    pub engine_every: Duration,
+    /// How often its volumes are measured.
+    pub usage_every: Duration,
+    /// Most instances that are looked at in one moment.
+    pub concurrency: usize,
+    /// An instance that cannot be looked at within this time does not serve.
+    pub patience: Duration,
+    /// How long a deleted instance can be read.
+    pub retention: Duration,
+    pub purge_every: Duration,
+    pub clock: Clock,
+}
+
+pub struct Supervisor {
+    repo: Repo,
+    plugins: Arc<dyn Plugins>,
+    config: SupervisorConfig,
+    health: HealthBook,
+}
+
+/// What is remembered of an instance from look to look.
+#[derive(Clone, Debug)]
+struct Memory {
+    restarts: u32,
+    version: Option<String>,
+    engine: Condition,
+    engine_at: Option<Instant>,
+    volumes: Condition,
+    used_bytes: u64,
+    usage_at: Option<Instant>,
+}
+
+impl SupervisorConfig {
+    pub fn new(node: NodeName) -> Self {
+        Self {
+            node,
+            period: Duration::from_secs(1),
+            engine_every: Duration::from_secs(15),
+            usage_every: Duration::from_secs(60),
+            concurrency: 16,
+            patience: Duration::from_secs(15),
+            retention: Duration::from_secs(7 * 24 * 3600),
+            purge_every: Duration::from_secs(600),
+            clock: Clock::system(),
+        }
+    }
+}
+
+impl Supervisor {
+    pub fn new(
+        repo: Repo,
+        plugins: Arc<dyn Plugins>,
+        health: HealthBook,
+        config: SupervisorConfig,
+    ) -> Self {
+        Self {
+            repo,
+            plugins,
+            config,
+            health,
+        }
+    }
+
+    /// Go round until told to stop.
+    pub async fn run(self, stop: CancellationToken) {
+        let supervisor = Arc::new(self);
+        let rounds = supervisor.clone().rounds();
+        let purges = supervisor.purges();
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = rounds => {}
+            () = purges => {}
+        }
+    }
+
+    async fn rounds(self: Arc<Self>) {
+        let mut memories: HashMap<InstanceId, Memory> = HashMap::new();
+        let mut in_flight: HashSet<InstanceId> = HashSet::new();
+        let mut looks = JoinSet::new();
+        let turns = Arc::new(Semaphore::new(self.config.concurrency.max(1)));
+        loop {
+            let began = Instant::now();
+            let running = self.running();
+            let ids: HashSet<InstanceId> = running.iter().map(|instance| instance.id).collect();
+            memories.retain(|id, _| ids.contains(id));
+            self.health.keep_only(|id| self.is_running(id));
+            let share = u32::try_from(running.len()).unwrap_or(u32::MAX).max(1);
+            for (index, instance) in (0_u32..).zip(running) {
+                // Spread over the period, so that many instances are not a stampede.
+                sleep_until(began + self.config.period / share * index).await;
+                let Ok(turn) = turns.clone().acquire_owned().await else {
+                    return;
+                };
+                while let Some(looked) = looks.try_join_next() {
+                    settle(looked, &mut memories, &mut in_flight);
+                }
+                // A look that takes its time holds up no other instance, and is not begun twice.
+                if !in_flight.insert(instance.id) {
+                    continue;
+                }
+                let memory = memories.remove(&instance.id).unwrap_or_default();
+                let supervisor = self.clone();
+                looks.spawn(async move {
+                    let id = instance.id;
+                    let look = AssertUnwindSafe(supervisor.look(&instance, memory));
+                    let memory = look.catch_unwind().await.ok();
+                    drop(turn);
+                    (id, memory)
+                });
+            }
+            sleep_until(began + self.config.period).await;
+            while let Some(looked) = looks.try_join_next() {
+                settle(looked, &mut memories, &mut in_flight);
+            }
+        }
+    }
+
+    async fn purges(&self) {
+        loop {
+            let clock = &self.config.clock;
+            let older_than = clock.before(self.config.retention);
+            match self.repo.purge_deleted(older_than).await {
+                Ok(0) => {}
+                Ok(purged) => info!(purged, "forgot databases that were deleted long ago"),
+                Err(problem) => warn!(?problem, "cannot forget deleted databases yet"),
+            }
+            tokio::time::sleep(self.config.purge_every).await;
+        }
+    }
+
+    /// Look at an instance and enter what was found.
+    async fn look(&self, instance: &Instance, mut memory: Memory) -> Memory {
+        let looked = timeout(self.config.patience, self.examine(instance, &mut memory)).await;
+        let condition = match looked {
+            Ok(Ok(condition)) => condition,
+            Ok(Err(problem)) if problem.is_retryable() => {
+                Condition::Degraded(format!("cannot be looked at now: {problem}"))
+            }
+            Ok(Err(problem)) => Condition::Down(format!("cannot be looked at: {problem}")),
+            Err(_) => Condition::Down("does not answer".to_owned()),
+        };
+        if !self.is_running(instance.id) {
+            return memory;
+        }
+        let finding = Finding {
+            condition: condition.clone(),
+            used_bytes: memory.used_bytes,
+            restarts: memory.restarts,
+            version: memory.version.clone(),
+        };
+        let now = self.config.clock.now();
+        if self.health.enter(instance.id, finding, now) {
+            match condition {
+                Condition::Healthy => info!(instance = %instance.id, "healthy"),
+                Condition::Degraded(why) => warn!(instance = %instance.id, "degraded: {why}"),
+                Condition::Down(why) => warn!(instance = %instance.id, "down: {why}"),
+            }
+        }
+        memory
+    }
+
+    async fn examine(&self, instance: &Instance, memory: &mut Memory) -> model::Result<Condition> {
+        let target = self.plugins.target_build(&instance.target_digest)?;
+        let key = "supervise".to_owned();
+        let about = operations::target_context(&self.repo, instance, key).await?;
+        let statuses = target.observe(&about).await?;
+        let processes = judge::processes(&about.workload, &statuses);
+
+        let restarts = statuses.iter().map(|status| status.restarts).sum();
+        let restarted = std::mem::replace(&mut memory.restarts, restarts) != restarts;
+        if let Condition::Down(_) = processes {
+            // Asking the engine tells nothing new; once it is up again that is worth knowing at once.
+            memory.engine_at = None;
+            return Ok(processes);
+        }
+        let well = memory.engine == Condition::Healthy && !restarted;
+        if !well || is_due(memory.engine_at, self.config.engine_every) {
+            self.ask_engine(instance, &about.workload, &statuses, memory)
+                .await?;
+        }
+        if is_due(memory.usage_at, self.config.usage_every) {
+            let usage = target.usage(&about).await?;
+            memory.used_bytes = usage.iter().map(|volume| volume.used_bytes).sum();
+            memory.volumes = judge::volumes(&usage);
+            memory.usage_at = Some(Instant::now());
+        }
+        let served = judge::worse(processes, memory.engine.clone());
+        Ok(judge::worse(served, memory.volumes.clone()))
+    }
+
+    async fn ask_engine(
+        &self,
+        instance: &Instance,
+        workload: &Workload,
+        statuses: &[MemberStatus],
+        memory: &mut Memory,
+    ) -> model::Result<()> {
+        let engine = self.plugins.engine_build(&instance.engine_digest)?;
+        let context =
+            operations::instance_context_of(&self.repo, instance, workload, statuses).await?;
+        memory.engine = match engine.observe(&context).await {
+            Ok(members) => {
+                let version = members.iter().find(|member| !member.version.is_empty());
+                memory.version = version.map(|member| member.version.clone());
+                judge::members(&members)
+            }
+            Err(problem) => Condition::Down(format!("does not answer its engine: {problem}")),
+        };
+        memory.engine_at = Some(Instant::now());
+        Ok(())
+    }
+
+    fn running(&self) -> Vec<Arc<Instance>> {
+        let query = InstanceQuery {
+            phases: vec![Phase::Running],
+            ..InstanceQuery::default()
+        };
+        let mut running = self.repo.view().list(&query).items;
+        running.retain(|instance| instance.node == self.config.node);
+        running
+    }
+
+    fn is_running(&self, id: InstanceId) -> bool {
+        let instance = self.repo.view().get(id);
+        instance.is_some_and(|instance| instance.phase() == Phase::Running)
+    }
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self {
+            restarts: 0,
+            version: None,
+            engine: Condition::Healthy,
+            engine_at: None,
+            volumes: Condition::Healthy,
+            used_bytes: 0,
+            usage_at: None,
+        }
+    }
+}
+
+fn settle(
+    looked: Result<(InstanceId, Option<Memory>), JoinError>,
+    memories: &mut HashMap<InstanceId, Memory>,
+    in_flight: &mut HashSet<InstanceId>,
+) {
+    match looked {
+        Ok((id, memory)) => {
+            in_flight.remove(&id);
+            match memory {
+                Some(memory) => {
+                    memories.insert(id, memory);
+                }
+                None => error!(instance = %id, "a look at an instance ended in a defect"),
+            }
+        }
+        // Panics are caught above, and nobody aborts a look while the supervisor runs.
+        Err(problem) => error!(%problem, "a look at an instance was lost"),
+    }
+}
+
+fn is_due(last: Option<Instant>, every: Duration) -> bool {
+    last.is_none_or(|last| last.elapsed() >= every)
+}

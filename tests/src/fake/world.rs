@@ -1,0 +1,297 @@
+//! The machine that the fakes act on. It knows what lives there, and what must never have been asked of it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use berth::model::plugin::{Secrets, TargetContext};
+use berth::model::{Error, InstanceId, Result, Secret};
+use tokio::sync::watch;
+
+/// Clones are the same world.
+#[derive(Clone, Default)]
+pub struct World(Arc<Mutex<Inner>>);
+
+/// What the fakes are asked. Only calls that reach a plugin while an operation is carried out count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Call {
+    Plan,
+    Bootstrap,
+    EngineObserve,
+    FirstLogin,
+    Verify,
+    Rotate,
+    Apply,
+    TargetObserve,
+    Start,
+    Stop,
+    Remove,
+    Logs,
+    Usage,
+}
+
+/// How a call goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It says that a repetition will not help.
+    Fails,
+    /// It says: not yet.
+    NotYet,
+    /// The plugin is not there now.
+    Gone,
+    Panics,
+    /// It never answers.
+    Hangs,
+}
+
+/// Whether the call has acted when it goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    Before,
+    After,
+}
+
+/// How the machine behaves when nothing goes wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Behaviour {
+    /// How often a new server is looked at before it runs.
+    pub looks_until_running: u32,
+    /// How often a removal must be asked for.
+    pub removals_until_gone: u32,
+    /// Servers end for good, and this is why.
+    pub servers_die: Option<String>,
+    /// Servers refuse their users' passwords.
+    pub refuses_passwords: bool,
+    /// Every removal fails, and this is why.
+    pub removal_fails: Option<String>,
+    pub log: String,
+}
+
+impl Default for Behaviour {
+    fn default() -> Self {
+        Self {
+            looks_until_running: 2,
+            removals_until_gone: 2,
+            servers_die: None,
+            refuses_passwords: false,
+            removal_fails: None,
+            log: "the server's last words\n".to_owned(),
+        }
+    }
+}
+
+/// What exists of an instance.
+#[derive(Clone, Debug)]
+pub struct Live {
+    pub applied: TargetContext,
+    pub running: bool,
+    pub looks: u32,
+    pub removals: u32,
+    /// Passwords by user, as the server knows them.
+    pub users: BTreeMap<String, Secret>,
+}
+
+#[derive(Default)]
+struct Inner {
+    live: BTreeMap<InstanceId, Live>,
+    behaviour: Behaviour,
+    calls: Vec<Call>,
+    faults: BTreeMap<usize, (Fault, When)>,
+    violations: Vec<String>,
+    reached: Option<watch::Sender<usize>>,
+    gate: Option<(usize, watch::Receiver<bool>)>,
+}
+
+impl World {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How many instances have anything at all on this machine.
+    pub fn live_count(&self) -> usize {
+        self.lock().live.len()
+    }
+
+    pub fn live(&self, id: InstanceId) -> Option<Live> {
+        self.lock().live.get(&id).cloned()
+    }
+
+    /// All calls that were made, in order.
+    pub fn calls(&self) -> Vec<Call> {
+        self.lock().calls.clone()
+    }
+
+    pub fn forget_calls(&self) {
+        let mut inner = self.lock();
+        inner.calls.clear();
+        inner.faults.clear();
+    }
+
+    /// What must never have been asked of this machine, but was.
+    pub fn violations(&self) -> Vec<String> {
+        self.lock().violations.clone()
+    }
+
+    /// Let call number `number` go wrong, counted from 1.
+    pub fn fault_at(&self, number: usize, fault: Fault, when: When) {
+        self.lock().faults.insert(number, (fault, when));
+    }
+
+    pub fn behave(&self, change: impl FnOnce(&mut Behaviour)) {
+        change(&mut self.lock().behaviour);
+    }
+
+    /// The server of an instance dies and is not started again.
+    pub fn kill_server(&self, id: InstanceId) {
+        if let Some(live) = self.lock().live.get_mut(&id) {
+            live.running = false;
+        }
+    }
+
+    /// Hold call number `number` before it acts, until the sender says `true` or is dropped.
+    pub fn hold(&self, number: usize) -> watch::Sender<bool> {
+        let (open, gate) = watch::channel(false);
+        self.lock().gate = Some((number, gate));
+        open
+    }
+
+    /// Wait until call number `number` is made.
+    pub async fn reached(&self, number: usize) {
+        let mut reached = {
+            let mut inner = self.lock();
+            let made = inner.calls.len();
+            let sender = inner.reached.get_or_insert_with(|| watch::Sender::new(made));
+            sender.subscribe()
+        };
+        // The world keeps the sender, so this cannot fail.
+        let _ = reached.wait_for(|made| *made >= number).await;
+    }
+
+    /// Make a call: `act` on the machine, unless the call was told to go wrong before that.
+    pub(super) async fn call<T>(
+        &self,
+        call: Call,
+        act: impl FnOnce(&mut Machine<'_>) -> Result<T> + Send,
+    ) -> Result<T> {
+        // A plugin's call never answers at once: others get their turn in between.
+        tokio::task::yield_now().await;
+        let (number, fault, gate) = {
+            let mut inner = self.lock();
+            inner.calls.push(call);
+            let number = inner.calls.len();
+            if let Some(reached) = &inner.reached {
+                reached.send_replace(number);
+            }
+            let gate = inner.gate.clone().filter(|(held, _)| *held == number);
+            (number, inner.faults.get(&number).copied(), gate)
+        };
+        if let Some((_, mut gate)) = gate {
+            // An error says that the sender is gone, and with it the hold.
+            let _ = gate.wait_for(|open| *open).await;
+        }
+        if let Some((fault, When::Before)) = fault {
+            return Err(go_wrong(fault, number, call).await);
+        }
+        let answer = {
+            let mut inner = self.lock();
+            let Inner {
+                live,
+                behaviour,
+                violations,
+                ..
+            } = &mut *inner;
+            act(&mut Machine {
+                live,
+                behaviour,
+                violations,
+            })
+        };
+        match fault {
+            Some((fault, When::After)) => Err(go_wrong(fault, number, call).await),
+            Some((_, When::Before)) | None => answer,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The world while a call acts on it.
+pub(super) struct Machine<'a> {
+    pub live: &'a mut BTreeMap<InstanceId, Live>,
+    pub behaviour: &'a Behaviour,
+    violations: &'a mut Vec<String>,
+}
+
+impl Machine<'_> {
+    pub fn forbid(&mut self, what: impl Into<String>) {
+        self.violations.push(what.into());
+    }
+
+    /// Make it, or see that it is what was made before.
+    pub fn apply(&mut self, context: &TargetContext) {
+        let id = context.instance;
+        for request in &context.workload.secrets {
+            let named = |name: &&String| name.split('.').next() == Some(&request.name);
+            if !context.secrets.keys().any(|name| named(&name)) {
+                self.forbid(format!("{id} was applied without its secret {}", request.name));
+            }
+        }
+        let taken = self.live.iter().find(|(other, live)| {
+            **other != id && (shares_port(&live.applied, context) || shares_uid(&live.applied, context))
+        });
+        if let Some((other, _)) = taken {
+            let other = *other;
+            self.forbid(format!("{id} was applied on a port or user of {other}"));
+        }
+        let differs = self.live.get(&id).is_some_and(|live| {
+            live.applied.secrets != context.secrets || live.applied.endpoints != context.endpoints
+        });
+        if differs {
+            self.forbid(format!("{id} was applied again with other secrets or ports"));
+        }
+        self.live.entry(id).or_insert_with(|| Live {
+            applied: context.clone(),
+            running: true,
+            looks: 0,
+            removals: 0,
+            users: BTreeMap::new(),
+        });
+    }
+
+    /// Tell the server a user's password. One that it knows may only change by a rotation.
+    pub fn bootstrap(&mut self, id: InstanceId, user: &str, secrets: &Secrets, secret: &str) {
+        let Some(password) = secrets.get(secret).cloned() else {
+            return self.forbid(format!("{id} was bootstrapped without the secret {secret}"));
+        };
+        let Some(live) = self.live.get_mut(&id) else {
+            return self.forbid(format!("{id} was bootstrapped before it was there"));
+        };
+        let known = live.users.insert(user.to_owned(), password.clone());
+        if known.is_some_and(|known| known != password) {
+            self.forbid(format!("{id} was bootstrapped again with another password"));
+        }
+    }
+}
+
+fn shares_port(one: &TargetContext, other: &TargetContext) -> bool {
+    let ports = |context: &TargetContext| -> Vec<u16> {
+        context.endpoints.iter().map(|endpoint| endpoint.port).collect()
+    };
+    ports(one).iter().any(|port| ports(other).contains(port))
+}
+
+fn shares_uid(one: &TargetContext, other: &TargetContext) -> bool {
+    one.uid.is_some() && one.uid == other.uid
+}
+
+async fn go_wrong(fault: Fault, number: usize, call: Call) -> Error {
+    match fault {
+        Fault::Fails => Error::failed(format!("call {number} ({call:?}) failed")),
+        Fault::NotYet => Error::retry(Duration::from_millis(40), format!("{call:?}: not yet")),
+        Fault::Gone => Error::unavailable(format!("{call:?}: the plugin is not there")),
+        Fault::Panics => panic!("call {number} ({call:?}) panicked on purpose"),
+        Fault::Hangs => std::future::pending().await,
+    }
+}
