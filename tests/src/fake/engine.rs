@@ -75,7 +75,10 @@ impl Engine for FakeEngine {
         self.world
             .call(Call::Bootstrap, |machine| {
                 if instance.dials.is_empty() {
-                    machine.forbid(format!("{} was bootstrapped without a way to it", instance.id));
+                    machine.forbid(format!(
+                        "{} was bootstrapped without a way to it",
+                        instance.id
+                    ));
                 }
                 machine.bootstrap(instance.id, USER, &instance.secrets, PASSWORD);
                 Ok(())

@@ -160,7 +160,9 @@ impl World {
         let mut reached = {
             let mut inner = self.lock();
             let made = inner.calls.len();
-            let sender = inner.reached.get_or_insert_with(|| watch::Sender::new(made));
+            let sender = inner
+                .reached
+                .get_or_insert_with(|| watch::Sender::new(made));
             sender.subscribe()
         };
         // The world keeps the sender, so this cannot fail.
@@ -235,11 +237,15 @@ impl Machine<'_> {
         for request in &context.workload.secrets {
             let named = |name: &&String| name.split('.').next() == Some(&request.name);
             if !context.secrets.keys().any(|name| named(&name)) {
-                self.forbid(format!("{id} was applied without its secret {}", request.name));
+                self.forbid(format!(
+                    "{id} was applied without its secret {}",
+                    request.name
+                ));
             }
         }
         let taken = self.live.iter().find(|(other, live)| {
-            **other != id && (shares_port(&live.applied, context) || shares_uid(&live.applied, context))
+            **other != id
+                && (shares_port(&live.applied, context) || shares_uid(&live.applied, context))
         });
         if let Some((other, _)) = taken {
             let other = *other;
@@ -249,7 +255,9 @@ impl Machine<'_> {
             live.applied.secrets != context.secrets || live.applied.endpoints != context.endpoints
         });
         if differs {
-            self.forbid(format!("{id} was applied again with other secrets or ports"));
+            self.forbid(format!(
+                "{id} was applied again with other secrets or ports"
+            ));
         }
         self.live.entry(id).or_insert_with(|| Live {
             applied: context.clone(),
@@ -277,7 +285,11 @@ impl Machine<'_> {
 
 fn shares_port(one: &TargetContext, other: &TargetContext) -> bool {
     let ports = |context: &TargetContext| -> Vec<u16> {
-        context.endpoints.iter().map(|endpoint| endpoint.port).collect()
+        context
+            .endpoints
+            .iter()
+            .map(|endpoint| endpoint.port)
+            .collect()
     };
     ports(one).iter().any(|port| ports(other).contains(port))
 }
