@@ -7,14 +7,18 @@ use std::collections::HashSet;
 
 use async_trait::async_trait;
 
+#[cfg(test)]
+mod contract;
 pub mod memory;
 pub mod repo;
 pub mod seal;
+pub mod sled;
 pub mod view;
 
 pub use memory::Memory;
 pub use repo::Repo;
 pub use seal::Sealer;
+pub use sled::Sled;
 pub use view::View;
 
 /// A value with the version of its last write. Versions are numbers of commits: they grow over the whole
@@ -78,8 +82,9 @@ pub trait Store: Send + Sync {
 
 impl Commit {
     pub const MAX_WRITES: usize = 32;
+    pub const MAX_VALUE_BYTES: usize = 96 << 10;
 
-    /// What no backend may be asked: too many writes, or a key written or expected twice.
+    /// What no backend may be asked: too much, or a key written or expected twice.
     pub fn check(&self) -> Result<(), StoreError> {
         if self.writes.is_empty() {
             return Err(StoreError::Malformed("it writes nothing".into()));
@@ -90,6 +95,17 @@ impl Commit {
                 self.writes.len(),
                 Self::MAX_WRITES
             )));
+        }
+        for (key, write) in &self.writes {
+            if let Write::Put(value) = write
+                && value.len() > Self::MAX_VALUE_BYTES
+            {
+                return Err(StoreError::Malformed(format!(
+                    "the value of {key} has {} bytes, at most {} are allowed",
+                    value.len(),
+                    Self::MAX_VALUE_BYTES
+                )));
+            }
         }
         let mut written = HashSet::new();
         if let Some((key, _)) = self.writes.iter().find(|(key, _)| !written.insert(key)) {
