@@ -1,35 +1,35 @@
 #!/usr/bin/env bash
-# create-by-shell.sh DIR: what a careful person's script does to have a PostgreSQL, and the peer of Berth's creation.
+# create-by-shell.sh DIR: what a careful person's script does to have a PostgreSQL; the peer of Berth's creation.
 #
-# DIR/programs    folder of initdb, postgres, psql, createuser, createdb
-# DIR/init-N.args arguments of each program that fills the volume, one a line, the program's name first
-# DIR/server.args arguments of the server
-# DIR/run, DIR/port, DIR/superuser, DIR/superuser.password, DIR/user, DIR/database
-# DIR/uid         user to run as; empty: whoever calls
+# DIR/init-N.args   command that fills the volume, one word a line: assignments, program, arguments
+# DIR/server.args   command of the server, in the same way
+# DIR/programs      folder of the client programs
+# DIR/run, DIR/port, DIR/superuser, DIR/superuser.password   how to reach the server
+# DIR/uid           user to run as; empty: whoever calls
 #
 # Ends when user and database are there. The server's pid is in DIR/server.pid.
 set -euo pipefail
 cd "$1"
 
-programs=$(<programs)
-as_user=()
+as_user=(env)
 uid=$(<uid)
-[ -z "$uid" ] || as_user=(setpriv --reuid "$uid" --regid "$uid" --clear-groups --)
+[ -z "$uid" ] || as_user=(setpriv --reuid "$uid" --regid "$uid" --clear-groups -- env)
 
 for file in init-*.args; do
-  mapfile -t args <"$file"
-  "${as_user[@]}" env -i "$programs/${args[0]}" "${args[@]:1}" >init.log 2>&1
+  mapfile -t command <"$file"
+  "${as_user[@]}" -i "${command[@]}" >init.log 2>&1
 done
 
-mapfile -t args <server.args
-"${as_user[@]}" env -i setsid "$programs/${args[0]}" "${args[@]:1}" >server.log 2>&1 </dev/null &
+mapfile -t command <server.args
+setsid "${as_user[@]}" -i "${command[@]}" >server.log 2>&1 </dev/null &
 echo $! >server.pid
 
-PGHOST=$PWD/run PGPORT=$(<port) PGUSER=$(<superuser) PGPASSWORD=$(<superuser.password) PGDATABASE=postgres
-export PGHOST PGPORT PGUSER PGPASSWORD PGDATABASE
+programs=$(<programs)
+PGHOST=$PWD/run PGPORT=$(<port) PGUSER=$(<superuser) PGPASSWORD=$(<superuser.password)
+export PGHOST PGPORT PGUSER PGPASSWORD PGDATABASE=postgres
 for _ in $(seq 2000); do
   "$programs/pg_isready" -q && break
   sleep 0.005
 done
-"$programs/createuser" --createdb --createrole "$(<user)"
-"$programs/createdb" --owner "$(<user)" "$(<database)"
+"$programs/createuser" --createdb --createrole app_user
+"$programs/createdb" --owner app_user app

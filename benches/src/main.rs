@@ -1,1 +1,46 @@
-fn main() {}
+//! Berth's figures, each beside a peer that is measured in the same run. Run by `make bench`.
+
+mod bare;
+mod call;
+mod create;
+mod disk;
+mod grpc;
+mod host;
+mod listing;
+mod load;
+mod peer;
+mod requests;
+mod seed;
+mod stats;
+mod table;
+
+use std::path::Path;
+
+#[tokio::main]
+async fn main() {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    match args.as_slice() {
+        // What the figures start as processes of their own.
+        ["grpc-server", socket] => grpc::serve(Path::new(socket)).await,
+        ["bare-http"] => bare::serve().await,
+        ["seed", data, count] => seed::seed(Path::new(data), count.parse().expect("a number")).await,
+        [] => figures(&["call", "requests", "create", "listing"]).await,
+        names => figures(names).await,
+    }
+}
+
+async fn figures(names: &[&str]) {
+    for name in names {
+        match *name {
+            "create" => create::run().await,
+            "call" => call::run().await,
+            "requests" => requests::run().await,
+            "listing" => listing::run().await,
+            other => {
+                eprintln!("no figure is called {other}: create, call, requests, listing");
+                std::process::exit(2);
+            }
+        }
+    }
+}
