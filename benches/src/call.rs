@@ -25,9 +25,15 @@ pub async fn run() {
     let bytes = prost::Message::encoded_len(&record);
 
     let workload = engine.plan(id, &spec).await.expect("planned");
-    assert_eq!(workload.members[0].main.env, spec.settings, "the plugin gives back what it got");
+    assert_eq!(
+        workload.members[0].main.env, spec.settings,
+        "the plugin gives back what it got"
+    );
     let mut planner = Planner::start(&folder.path().join("grpc.sock")).await;
-    assert_eq!(planner.plan(record.clone()).await, grpc::plan(record.clone()));
+    assert_eq!(
+        planner.plan(record.clone()).await,
+        grpc::plan(record.clone())
+    );
 
     // One after the other, twice, so that a slow moment of the machine shows.
     let component = measure_async(TIMES, async || engine.plan(id, &spec).await).await;
@@ -37,14 +43,26 @@ pub async fn run() {
     });
     let component_again = measure_async(TIMES, async || engine.plan(id, &spec).await).await;
 
-    let title = format!("a plugin plans a workload: a record of {bytes} bytes in, about as much out");
+    let title =
+        format!("a plugin plans a workload: a record of {bytes} bytes in, about as much out");
     let mut table = Table::new(&title, &["how", "min", "median", "p99"]);
     table.row(cells("component, a fresh sandbox each", &component));
-    table.row(cells("component, a fresh sandbox each, again", &component_again));
-    table.row(cells("gRPC to a subprocess (tonic, unix socket)", &over_grpc));
+    table.row(cells(
+        "component, a fresh sandbox each, again",
+        &component_again,
+    ));
+    table.row(cells(
+        "gRPC to a subprocess (tonic, unix socket)",
+        &over_grpc,
+    ));
     table.row(cells("plain Rust call", &plain));
-    table.note("the component's call includes both conversions and the checks of what came back".into());
-    table.target(component.median().min(component_again.median()) <= LONGEST, "a median of at most 45 µs");
+    table.note(
+        "the component's call includes both conversions and the checks of what came back".into(),
+    );
+    table.target(
+        component.median().min(component_again.median()) <= LONGEST,
+        "a median of at most 45 µs",
+    );
     table.print(folder.path());
 }
 
@@ -82,12 +100,18 @@ fn spec() -> Spec {
         name: Name::parse("a-record").expect("a name"),
         engine: "probe".into(),
         version: "1".into(),
-        size: NodeSize { cpu_millis: 1000, memory_bytes: GIB },
+        size: NodeSize {
+            cpu_millis: 1000,
+            memory_bytes: GIB,
+        },
         storage_gb: 10,
         replicas: 1,
         user: None,
         database: None,
-        settings: [("do".to_owned(), "echo".to_owned())].into_iter().chain(settings).collect(),
+        settings: [("do".to_owned(), "echo".to_owned())]
+            .into_iter()
+            .chain(settings)
+            .collect(),
     }
 }
 
@@ -103,11 +127,19 @@ fn record(spec: &Spec) -> grpc::Spec {
         settings: spec
             .settings
             .iter()
-            .map(|(name, value)| grpc::Setting { name: name.clone(), value: value.clone() })
+            .map(|(name, value)| grpc::Setting {
+                name: name.clone(),
+                value: value.clone(),
+            })
             .collect(),
     }
 }
 
 fn cells(name: &str, samples: &Samples) -> [String; 4] {
-    [name.to_owned(), show(samples.min()), show(samples.median()), show(samples.quantile(0.99))]
+    [
+        name.to_owned(),
+        show(samples.min()),
+        show(samples.median()),
+        show(samples.quantile(0.99)),
+    ]
 }

@@ -28,7 +28,9 @@ pub async fn run() {
     // The first round brings files into the page cache and is not counted.
     for round in 0..=ROUNDS {
         let start = Instant::now();
-        let (status, created) = host.post("/api/v1/databases", &wanted(&format!("round-{round}"))).await;
+        let (status, created) = host
+            .post("/api/v1/databases", &wanted(&format!("round-{round}")))
+            .await;
         assert_eq!(status, 201, "{created}");
         let id = created["id"].as_str().expect("an id").to_owned();
         host.wait_status(&id, "running").await;
@@ -48,14 +50,31 @@ pub async fn run() {
 
     let (our, their) = (ours.median(), theirs.median());
     let mut table = Table::new("create until running", &["how", "min", "median", "max"]);
-    table.row(cells("berth: POST /api/v1/databases until `running`", &ours));
-    table.row(cells("shell script: initdb, start, createuser, createdb", &theirs));
-    table.note(format!("{ROUNDS} alternating rounds; {}", peer.map(|peer| peer.describe()).unwrap_or_default()));
+    table.row(cells(
+        "berth: POST /api/v1/databases until `running`",
+        &ours,
+    ));
+    table.row(cells(
+        "shell script: initdb, start, createuser, createdb",
+        &theirs,
+    ));
+    table.note(format!(
+        "{ROUNDS} alternating rounds; {}",
+        peer.map(|peer| peer.describe()).unwrap_or_default()
+    ));
     let above = our.saturating_sub(their);
-    table.target(our <= their + MOST_ABOVE, &format!("the script + 250 ms (it is + {})", show(above)));
+    table.target(
+        our <= their + MOST_ABOVE,
+        &format!("the script + 250 ms (it is + {})", show(above)),
+    );
     table.print(folder.path());
 }
 
 fn cells(name: &str, samples: &Samples) -> [String; 4] {
-    [name.to_owned(), show(samples.min()), show(samples.median()), show(samples.quantile(1.0))]
+    [
+        name.to_owned(),
+        show(samples.min()),
+        show(samples.median()),
+        show(samples.quantile(1.0)),
+    ]
 }

@@ -72,7 +72,10 @@ pub fn plan(spec: Spec) -> Plan {
         member: "main".into(),
         program: "probe-server".into(),
         version: spec.version,
-        args: vec!["--config=${file:server.conf}".into(), "--data=${volume:data}".into()],
+        args: vec![
+            "--config=${file:server.conf}".into(),
+            "--data=${volume:data}".into(),
+        ],
         env: spec.settings,
         file: format!("# {}\nport = ${{port:sql}}\n", spec.name),
         volume_bytes: spec.storage_bytes,
@@ -165,7 +168,9 @@ where
     fn call(&mut self, request: http::Request<B>) -> Self::Future {
         Box::pin(async move {
             let codec = ProstCodec::<Plan, Spec>::default();
-            Ok(tonic::server::Grpc::new(codec).unary(PlanMethod, request).await)
+            Ok(tonic::server::Grpc::new(codec)
+                .unary(PlanMethod, request)
+                .await)
         })
     }
 }

@@ -76,8 +76,16 @@ impl Host {
     /// Resident memory in bytes.
     pub fn memory(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("/proc");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
-        let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().expect("a number");
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .expect("VmRSS");
+        let kib: u64 = line
+            .trim()
+            .trim_end_matches("kB")
+            .trim()
+            .parse()
+            .expect("a number");
         kib * 1024
     }
 
@@ -106,7 +114,10 @@ impl Host {
             if body["status"] == wanted {
                 return body;
             }
-            assert!(body["status"] != "error" && Instant::now() < deadline, "{wanted}? {body}");
+            assert!(
+                body["status"] != "error" && Instant::now() < deadline,
+                "{wanted}? {body}"
+            );
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     }
@@ -123,10 +134,17 @@ impl Host {
     }
 
     async fn send(&self, request: reqwest::RequestBuilder) -> (u16, Value) {
-        let answer = request.bearer_auth(&self.key).send().await.expect("an answer");
+        let answer = request
+            .bearer_auth(&self.key)
+            .send()
+            .await
+            .expect("an answer");
         let status = answer.status().as_u16();
         let text = answer.text().await.expect("a body");
-        (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+        (
+            status,
+            serde_json::from_str(&text).unwrap_or(Value::String(text)),
+        )
     }
 }
 
@@ -145,7 +163,11 @@ pub fn binary() -> PathBuf {
     }
     let own = std::env::current_exe().expect("own path");
     let path = own.with_file_name("berth");
-    assert!(path.exists(), "{} is missing: run `make bench`", path.display());
+    assert!(
+        path.exists(),
+        "{} is missing: run `make bench`",
+        path.display()
+    );
     path
 }
 
@@ -157,7 +179,10 @@ pub fn plugins() -> PathBuf {
 /// A directory that users of instances can reach.
 pub fn directory() -> tempfile::TempDir {
     let folder = std::env::var_os("BERTH_BENCH_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
-    let made = tempfile::Builder::new().prefix("berth-").tempdir_in(folder).expect("a directory");
+    let made = tempfile::Builder::new()
+        .prefix("berth-")
+        .tempdir_in(folder)
+        .expect("a directory");
     fs::set_permissions(made.path(), fs::Permissions::from_mode(0o711)).expect("chmod");
     made
 }

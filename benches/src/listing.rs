@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use berth::store::repo::Repo;
-use berth::store::sled::Sled;
 use berth::store::view::{InstanceQuery, Order, OrderBy};
 
 use crate::host::{Host, directory};
@@ -39,13 +38,22 @@ pub async fn run() {
     let title = format!("a page of {PAGE}, median");
     let mut table = Table::new(&title, &["list", "100", "100 000", "ratio"]);
     let mut worst: f64 = 0.0;
-    let pages = [("GET /api/v1/databases?limit=50".to_owned(), &few.page, &many.page)];
+    let pages = [(
+        "GET /api/v1/databases?limit=50".to_owned(),
+        &few.page,
+        &many.page,
+    )];
     let orders = few.orders.iter().zip(&many.orders);
     let orders = orders.map(|((name, few), (_, many))| (format!("read model, {name}"), few, many));
     for (name, few, many) in pages.into_iter().chain(orders) {
         let ratio = many.median().as_secs_f64() / few.median().as_secs_f64();
         worst = worst.max(ratio);
-        table.row([name, show(few.median()), show(many.median()), format!("{ratio:.2}")]);
+        table.row([
+            name,
+            show(few.median()),
+            show(many.median()),
+            format!("{ratio:.2}"),
+        ]);
     }
     table.target(worst <= MOST_TIMES_AS_LONG, "within 1.5 times the same");
     table.print(folder.path());
@@ -53,8 +61,16 @@ pub async fn run() {
     let each = many.memory.saturating_sub(few.memory) / (MANY - FEW) as u64;
     let mut table = Table::new("many databases", &["what", "100", "100 000"]);
     let mib = |bytes: u64| format!("{} MiB", bytes >> 20);
-    table.row(["resident memory of the host".into(), mib(few.memory), mib(many.memory)]);
-    table.row(["of it per database".into(), String::new(), format!("{each} B")]);
+    table.row([
+        "resident memory of the host".into(),
+        mib(few.memory),
+        mib(many.memory),
+    ]);
+    table.row([
+        "of it per database".into(),
+        String::new(),
+        format!("{each} B"),
+    ]);
     table.row([
         "start until ready, after the crash of what wrote them".into(),
         show(few.start_after_seeding),
@@ -67,7 +83,10 @@ pub async fn run() {
     ]);
     table.target(each <= MOST_BYTES, "at most 4 KiB of memory each");
     let longest = many.start_after_kill.max(many.start_after_seeding);
-    table.target(longest <= LONGEST_START, "a start within 2 s after a kill -9");
+    table.target(
+        longest <= LONGEST_START,
+        "a start within 2 s after a kill -9",
+    );
     table.print(folder.path());
 }
 
@@ -97,9 +116,16 @@ async fn findings(data: &Path, count: usize) -> Findings {
 /// The read model itself, in this process: the API offers no other order yet.
 async fn by_each_order(data: &Path) -> Vec<(String, Samples)> {
     let store = Arc::new(seed::open(data));
-    let repo = Repo::open_with_key_file(store, &data.join("seal.key")).await.expect("it loads");
+    let repo = Repo::open_with_key_file(store, &data.join("seal.key"))
+        .await
+        .expect("it loads");
     let mut found = Vec::new();
-    for by in [OrderBy::CreatedAt, OrderBy::Name, OrderBy::Region, OrderBy::Phase] {
+    for by in [
+        OrderBy::CreatedAt,
+        OrderBy::Name,
+        OrderBy::Region,
+        OrderBy::Phase,
+    ] {
         for descending in [false, true] {
             let query = InstanceQuery {
                 order: Order { by, descending },
@@ -110,7 +136,11 @@ async fn by_each_order(data: &Path) -> Vec<(String, Samples)> {
                 let page = repo.view().list(&query);
                 assert_eq!(page.items.len(), PAGE);
             });
-            let direction = if descending { "descending" } else { "ascending" };
+            let direction = if descending {
+                "descending"
+            } else {
+                "ascending"
+            };
             found.push((format!("by {by:?}, {direction}").to_lowercase(), samples));
         }
     }

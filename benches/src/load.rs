@@ -57,7 +57,10 @@ impl Connection {
 
     /// Send, read the whole answer, and say how long its body was. Anything but a 200 ends the run.
     pub async fn send(&mut self, request: &str) -> usize {
-        self.stream.write_all(request.as_bytes()).await.expect("sent");
+        self.stream
+            .write_all(request.as_bytes())
+            .await
+            .expect("sent");
         self.buffer.clear();
         let (head, length) = loop {
             self.read_more().await;
@@ -90,7 +93,11 @@ fn head_and_length(bytes: &[u8]) -> Option<(usize, usize)> {
     assert!(head.starts_with("HTTP/1.1 200"), "{head}");
     let length = head
         .lines()
-        .find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length:").map(str::to_owned))
+        .find_map(|line| {
+            line.to_ascii_lowercase()
+                .strip_prefix("content-length:")
+                .map(str::to_owned)
+        })
         .expect("an answer with a content-length");
     Some((end, length.trim().parse().expect("a number")))
 }

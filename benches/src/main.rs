@@ -24,7 +24,9 @@ async fn main() {
         // What the figures start as processes of their own.
         ["grpc-server", socket] => grpc::serve(Path::new(socket)).await,
         ["bare-http"] => bare::serve().await,
-        ["seed", data, count] => seed::seed(Path::new(data), count.parse().expect("a number")).await,
+        ["seed", data, count] => {
+            seed::seed(Path::new(data), count.parse().expect("a number")).await
+        }
         [] => figures(&["call", "requests", "create", "listing"]).await,
         names => figures(names).await,
     }

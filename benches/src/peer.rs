@@ -44,8 +44,14 @@ impl Peer {
         let port = value(&main, "port=").expect("a port");
         let learn = |command: Vec<String>| -> Vec<String> {
             let general = |word: String| {
-                let word = word.replace(&*dir.to_string_lossy(), "@DIR@").replace(&run, "@RUN@");
-                if word == format!("port={port}") { "port=@PORT@".to_owned() } else { word }
+                let word = word
+                    .replace(&*dir.to_string_lossy(), "@DIR@")
+                    .replace(&run, "@RUN@");
+                if word == format!("port={port}") {
+                    "port=@PORT@".to_owned()
+                } else {
+                    word
+                }
             };
             command.into_iter().map(general).collect()
         };
@@ -55,14 +61,20 @@ impl Peer {
         let mut files = Vec::new();
         collect(&dir, &dir, &volume, &mut files);
         let password_file = value(&init[0], "--pwfile=@DIR@/").expect("a password file");
-        let password = files.iter().find(|file| file.path == Path::new(&password_file));
+        let password = files
+            .iter()
+            .find(|file| file.path == Path::new(&password_file));
         Self {
             programs: Path::new(service["main"]["path"].as_str().expect("a path"))
                 .parent()
                 .expect("a folder")
                 .to_owned(),
             superuser: value(&init[0], "--username=").expect("a superuser"),
-            password: password.expect("the password's file").content.trim().to_owned(),
+            password: password
+                .expect("the password's file")
+                .content
+                .trim()
+                .to_owned(),
             uid: service["uid"].as_u64().map(|_| UID),
             server: learn(main),
             init,
@@ -75,7 +87,10 @@ impl Peer {
         self.prepare(dir);
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("create-by-shell.sh");
         let start = Instant::now();
-        let status = Command::new(script).arg(dir).status().expect("the script runs");
+        let status = Command::new(script)
+            .arg(dir)
+            .status()
+            .expect("the script runs");
         let took = start.elapsed();
         let log = || fs::read_to_string(dir.join("server.log")).unwrap_or_default();
         assert!(status.success(), "the script failed: {status}\n{}", log());
@@ -86,9 +101,17 @@ impl Peer {
 
     /// Which programs and which flags, for the reader.
     pub fn describe(&self) -> String {
-        let flags = self.init.iter().flatten().filter(|word| word.starts_with("--") && !word.contains('@'));
+        let flags = self
+            .init
+            .iter()
+            .flatten()
+            .filter(|word| word.starts_with("--") && !word.contains('@'));
         let flags: Vec<&str> = flags.map(String::as_str).collect();
-        format!("both run {}/initdb with {}", self.programs.display(), flags.join(" "))
+        format!(
+            "both run {}/initdb with {}",
+            self.programs.display(),
+            flags.join(" ")
+        )
     }
 
     fn prepare(&self, dir: &Path) {
@@ -98,7 +121,11 @@ impl Peer {
             self.give(made, 0o711);
         }
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let port = listener.local_addr().expect("its address").port().to_string();
+        let port = listener
+            .local_addr()
+            .expect("its address")
+            .port()
+            .to_string();
         drop(listener);
         let fill = |text: &str| {
             text.replace("@DIR@", &instance.to_string_lossy())
@@ -144,7 +171,11 @@ impl Peer {
 fn command(program: &Value) -> Vec<String> {
     let env = program["env"].as_array().expect("an environment").iter();
     let env = env.map(|pair| format!("{}={}", text(&pair[0]), text(&pair[1])));
-    let args = program["args"].as_array().expect("arguments").iter().map(text);
+    let args = program["args"]
+        .as_array()
+        .expect("arguments")
+        .iter()
+        .map(text);
     env.chain([text(&program["path"])]).chain(args).collect()
 }
 
@@ -154,12 +185,18 @@ fn text(value: &Value) -> String {
 
 /// The rest of the word that begins so.
 fn value(command: &[String], beginning: &str) -> Option<String> {
-    command.iter().find_map(|word| word.strip_prefix(beginning)).map(str::to_owned)
+    command
+        .iter()
+        .find_map(|word| word.strip_prefix(beginning))
+        .map(str::to_owned)
 }
 
 fn only(folder: &Path) -> PathBuf {
-    let entries = fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
-    let paths: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
+    let entries =
+        fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let paths: Vec<PathBuf> = entries
+        .map(|entry| entry.expect("an entry").path())
+        .collect();
     assert_eq!(paths.len(), 1, "{paths:?}");
     paths[0].clone()
 }
@@ -188,12 +225,18 @@ fn collect(root: &Path, folder: &Path, volume: &Path, into: &mut Vec<File>) {
 fn stop(dir: &Path) {
     let pid = fs::read_to_string(dir.join("server.pid")).expect("a pid");
     let pid = pid.trim();
-    let status = Command::new("kill").args(["-INT", pid]).status().expect("kill runs");
+    let status = Command::new("kill")
+        .args(["-INT", pid])
+        .status()
+        .expect("kill runs");
     assert!(status.success());
     let deadline = Instant::now() + Duration::from_secs(60);
     let alive = || {
-        fs::read_to_string(format!("/proc/{pid}/stat"))
-            .is_ok_and(|stat| !stat.rsplit_once(')').is_some_and(|(_, rest)| rest.starts_with(" Z")))
+        fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| {
+            !stat
+                .rsplit_once(')')
+                .is_some_and(|(_, rest)| rest.starts_with(" Z"))
+        })
     };
     while alive() {
         assert!(Instant::now() < deadline, "the server {pid} does not end");

@@ -45,10 +45,23 @@ pub async fn run() {
         body.len()
     );
     let mut table = Table::new(&title, &["who", "requests/s", "share"]);
-    table.row(["berth".into(), format!("{our:.0}"), format!("{:.0} %", 100.0 * our / their)]);
-    table.row(["bare axum handler".into(), format!("{their:.0}"), "100 %".into()]);
-    table.note(format!("median of {ROUNDS} alternating rounds of {ROUND:?}"));
-    table.target(our >= LEAST_SHARE * their, "at least 60 % of the bare handler");
+    table.row([
+        "berth".into(),
+        format!("{our:.0}"),
+        format!("{:.0} %", 100.0 * our / their),
+    ]);
+    table.row([
+        "bare axum handler".into(),
+        format!("{their:.0}"),
+        "100 %".into(),
+    ]);
+    table.note(format!(
+        "median of {ROUNDS} alternating rounds of {ROUND:?}"
+    ));
+    table.target(
+        our >= LEAST_SHARE * their,
+        "at least 60 % of the bare handler",
+    );
     table.print(folder.path());
 }
 

@@ -10,16 +10,16 @@ use berth::model::operation::NewOperation;
 use berth::model::plugin::Secrets;
 use berth::model::resources::{GIB, NodeSize};
 use berth::model::workload::{
-    Command as Program, EndpointPlan, File, Init, Member, Port, SecretKind, SecretRequest, Stop, Volume, Workload,
+    Command as Program, EndpointPlan, File, Init, Member, Port, SecretKind, SecretRequest, Stop,
+    Volume, Workload,
 };
 use berth::model::{Digest, NodeName, OperationKind, Outcome, Secret};
+use berth::store::Sled;
 use berth::store::repo::{Begun, Changes, Repo};
-use berth::store::sled::Sled;
 use tokio::task::JoinSet;
 
 /// Commits under way at once; they share the disk's fsyncs.
 const WRITERS: usize = 256;
-const CACHE_BYTES: u64 = 64 << 20;
 /// The default configuration's project.
 const PROJECT: &str = "0d6f2c1e-6c57-4a8e-9a44-3f6f5f6b7c10";
 const REGIONS: [&str; 4] = ["nyc1", "fr-par", "nl-ams", "pl-waw"];
@@ -32,13 +32,24 @@ pub fn seed_and_crash(data: &Path, count: usize) {
         .arg(count.to_string())
         .status()
         .expect("a subprocess");
-    assert_eq!(status.code(), None, "the seeding process was to end by a signal: {status}");
+    assert_eq!(
+        status.code(),
+        None,
+        "the seeding process was to end by a signal: {status}"
+    );
+}
+
+/// The store of this data directory.
+pub fn open(data: &Path) -> Sled {
+    Sled::open(&data.join("store")).expect("the store opens")
 }
 
 /// The subprocess.
 pub async fn seed(data: &Path, count: usize) {
-    let store = Arc::new(Sled::open(&data.join("store"), CACHE_BYTES).expect("the store opens"));
-    let repo = Repo::open_with_key_file(store, &data.join("seal.key")).await.expect("it loads");
+    let store = Arc::new(open(data));
+    let repo = Repo::open_with_key_file(store, &data.join("seal.key"))
+        .await
+        .expect("it loads");
     let next = Arc::new(AtomicUsize::new(0));
     let mut writers = JoinSet::new();
     for _ in 0..WRITERS.min(count) {
@@ -59,7 +70,10 @@ pub async fn seed(data: &Path, count: usize) {
 }
 
 async fn record(repo: &Repo, number: usize) {
-    let begun = repo.begin_create(instance(number), operation(), None).await.expect("begun");
+    let begun = repo
+        .begin_create(instance(number), operation(), None)
+        .await
+        .expect("begun");
     let id = match begun {
         Begun::New(_, operation) => operation.id,
         Begun::Replayed(_) => unreachable!("no idempotency key was given"),
@@ -71,7 +85,9 @@ async fn record(repo: &Repo, number: usize) {
         endpoints: Some(vec![endpoint(number)]),
         ..Changes::default()
     };
-    repo.finish(&mut operation, Outcome::Succeeded, None, changes).await.expect("finished");
+    repo.finish(&mut operation, Outcome::Succeeded, None, changes)
+        .await
+        .expect("finished");
 }
 
 fn instance(number: usize) -> NewInstance {
@@ -83,7 +99,10 @@ fn instance(number: usize) -> NewInstance {
             name: Name::parse(&format!("{}-orders-{number}", letters(number))).expect("a name"),
             engine: "postgresql".into(),
             version: "16".into(),
-            size: NodeSize { cpu_millis: 1000, memory_bytes: GIB },
+            size: NodeSize {
+                cpu_millis: 1000,
+                memory_bytes: GIB,
+            },
             storage_gb: 10,
             replicas: 1,
             user: None,
@@ -102,11 +121,21 @@ fn instance(number: usize) -> NewInstance {
 
 fn letters(number: usize) -> String {
     let hash = number.wrapping_mul(0x9e37_79b9) >> 4;
-    (0..4).map(|place| char::from(b'a' + u8::try_from((hash >> (place * 5)) % 26).expect("below 26"))).collect()
+    (0..4)
+        .map(|place| char::from(b'a' + u8::try_from((hash >> (place * 5)) % 26).expect("below 26")))
+        .collect()
 }
 
 fn operation() -> NewOperation {
-    let steps = ["plan", "reserve", "secrets", "provision", "ready", "bootstrap", "verify"];
+    let steps = [
+        "plan",
+        "reserve",
+        "secrets",
+        "provision",
+        "ready",
+        "bootstrap",
+        "verify",
+    ];
     NewOperation {
         kind: OperationKind::Create,
         steps: steps.map(str::to_owned).into(),
@@ -119,29 +148,64 @@ fn operation() -> NewOperation {
 
 /// About as long as a real plan.
 fn workload() -> Workload {
-    let command = Program { program: "server".into(), version: "16".into(), args: vec!["x".repeat(40); 16], env: Vec::new() };
+    let command = Program {
+        program: "server".into(),
+        version: "16".into(),
+        args: vec!["x".repeat(40); 16],
+        env: Vec::new(),
+    };
     Workload {
         members: vec![Member {
             name: "main-0".into(),
             main: command.clone(),
-            init: Some(Init { volume: "data".into(), tasks: vec![command] }),
-            files: vec![File { name: "server.conf".into(), content: "setting = value\n".repeat(60), sensitive: false }],
-            volumes: vec![Volume { name: "data".into(), size_bytes: 10 * GIB }],
-            ports: vec![Port { name: "sql".into(), number: 5432, socket: Some("server.sock".into()) }],
+            init: Some(Init {
+                volume: "data".into(),
+                tasks: vec![command],
+            }),
+            files: vec![File {
+                name: "server.conf".into(),
+                content: "setting = value\n".repeat(60),
+                sensitive: false,
+            }],
+            volumes: vec![Volume {
+                name: "data".into(),
+                size_bytes: 10 * GIB,
+            }],
+            ports: vec![Port {
+                name: "sql".into(),
+                number: 5432,
+                socket: Some("server.sock".into()),
+            }],
             stale_files: vec!["data/server.pid".into()],
-            stop: Stop { signal: "INT".into(), grace_ms: 60_000 },
+            stop: Stop {
+                signal: "INT".into(),
+                grace_ms: 60_000,
+            },
         }],
-        endpoints: vec![EndpointPlan { name: "sql".into(), member: "main-0".into(), port: "sql".into() }],
-        secrets: vec![SecretRequest { name: "app".into(), kind: SecretKind::Password(32) }],
+        endpoints: vec![EndpointPlan {
+            name: "sql".into(),
+            member: "main-0".into(),
+            port: "sql".into(),
+        }],
+        secrets: vec![SecretRequest {
+            name: "app".into(),
+            kind: SecretKind::Password(32),
+        }],
     }
 }
 
 /// As many and as long as those of a real instance.
 fn secrets() -> Secrets {
-    [("app", 32), ("superuser", 48), ("tls.ca", 600), ("tls.cert", 700), ("tls.key", 250)]
-        .into_iter()
-        .map(|(name, length)| (name.to_owned(), Secret::new("s".repeat(length))))
-        .collect()
+    [
+        ("app", 32),
+        ("superuser", 48),
+        ("tls.ca", 600),
+        ("tls.cert", 700),
+        ("tls.key", 250),
+    ]
+    .into_iter()
+    .map(|(name, length)| (name.to_owned(), Secret::new("s".repeat(length))))
+    .collect()
 }
 
 fn endpoint(number: usize) -> Endpoint {

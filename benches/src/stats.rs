@@ -23,7 +23,11 @@ impl Samples {
         let mut sorted = self.0.clone();
         sorted.sort();
         let last = sorted.len().saturating_sub(1);
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an index")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "an index"
+        )]
         #[expect(clippy::cast_precision_loss, reason = "far fewer samples than 2^52")]
         let index = (last as f64 * share).round() as usize;
         sorted.get(index).copied().unwrap_or_default()

@@ -37,7 +37,8 @@ impl Table {
     /// Print it, with what an fsync costs in this folder right now.
     pub fn print(mut self, folder: &Path) {
         let fsync = disk::fsync_time(folder);
-        self.notes.push(format!("fsync of 4 KiB here, now: {}", show(fsync)));
+        self.notes
+            .push(format!("fsync of 4 KiB here, now: {}", show(fsync)));
         println!("\n### {}\n", self.title);
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
         let width = |column: usize| {

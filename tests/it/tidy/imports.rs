@@ -48,7 +48,7 @@ const ALL: [&str; 13] = [
 
 /// An outside crate, and the path prefixes below `host/src/` that may name it.
 const CRATES: &[(&str, &[&str])] = &[
-    ("sled", &["store/sled.rs", "store/sled/"]),
+    ("sled", &["store/sled/", "store/mod.rs"]),
     ("wasmtime", &["runtime/"]),
     ("wasmtime_wasi", &["runtime/"]),
     ("berth_bindings", &["runtime/"]),
@@ -64,7 +64,14 @@ const TARGETS: [&str; 2] = ["\"local\"", "\"kubernetes\""];
 const NAMES_TARGETS: [&str; 3] = ["app.rs", "app/", "runtime/capability/"];
 
 /// Paths that name a concrete store, and where they may stand.
-const STORES: [&str; 3] = ["store::sled", "store::memory", "store::etcd"];
+const STORES: [&str; 6] = [
+    "store::sled",
+    "store::Sled",
+    "Sled::",
+    "store::memory",
+    "store::Memory",
+    "Memory::new(",
+];
 const NAMES_STORES: [&str; 3] = ["app.rs", "app/", "store/"];
 
 /// The top-level module of a file below `host/src`.
@@ -243,7 +250,7 @@ fn a_misplaced_crate_is_found() {
         "use sled::Db;\nlet e = wasmtime::Engine::default();",
     );
     assert_eq!(misplaced_crates(&bad).len(), 2);
-    let good = Source::sample("host/src/store/sled.rs", "use sled::Db;");
+    let good = Source::sample("host/src/store/sled/mod.rs", "use sled::Db;");
     assert_eq!(misplaced_crates(&good), Vec::<String>::new());
     let own_module = Source::sample("host/src/app.rs", "use crate::store::sled::Sled;");
     assert_eq!(misplaced_crates(&own_module), Vec::<String>::new());
