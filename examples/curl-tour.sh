@@ -47,6 +47,7 @@ jq '.password = "…" | .connection_string |= sub(":[^:@/]*@"; ":…@")' <<<"$cr
 
 # The connection string in a variable: psql takes it from the environment of nobody but itself.
 uri=$(jq -r .connection_string <<<"$credentials")
+# shellcheck disable=SC2016 # shown as the reader would type it
 printf '\n$ psql "$uri" -c "select version(), ssl, cipher from pg_stat_ssl where pid = pg_backend_pid()"\n'
 PGPASSWORD=$(jq -r .password <<<"$credentials") psql "$(sed 's/:[^:@/]*@/@/' <<<"$uri")" -xc \
   'select version(), ssl, cipher from pg_stat_ssl where pid = pg_backend_pid()'
