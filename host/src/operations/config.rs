@@ -1,11 +1,13 @@
 //! What this node gives to the operations it carries out.
 
+use std::collections::HashSet;
 use std::net::{IpAddr, TcpListener};
 use std::ops::RangeInclusive;
+use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
 use super::clock::Clock;
-use crate::model::NodeName;
+use crate::model::{Error, NodeName, Result};
 
 #[derive(Clone, Debug)]
 pub struct NodeConfig {
@@ -49,5 +51,17 @@ impl NodeConfig {
     /// Whether nobody listens there. What is free now may be taken a moment later; the server says so then.
     pub fn can_bind(&self, port: u16) -> bool {
         TcpListener::bind((self.endpoint_address, port)).is_ok()
+    }
+
+    /// System users that own a process right now. Whatever they run is not an instance of ours, and an
+    /// instance with such a user would be taken for it.
+    pub fn busy_users() -> Result<HashSet<u32>> {
+        let entries = std::fs::read_dir("/proc").map_err(Error::internal)?;
+        // A process may end while it is looked at.
+        Ok(entries
+            .flatten()
+            .filter(|entry| entry.file_name().as_encoded_bytes()[0].is_ascii_digit())
+            .filter_map(|entry| Some(entry.metadata().ok()?.uid()))
+            .collect())
     }
 }

@@ -169,9 +169,13 @@ impl Journal {
         self.settle(&mut record, reserved).await
     }
 
-    pub async fn reserve_uid(&self, range: RangeInclusive<u32>) -> Result<u32> {
+    pub async fn reserve_uid(
+        &self,
+        range: RangeInclusive<u32>,
+        is_free: impl Fn(u32) -> bool,
+    ) -> Result<u32> {
         let mut record = self.record.lock().await;
-        let reserved = self.repo.reserve_uid(&mut record, range).await;
+        let reserved = self.repo.reserve_uid(&mut record, range, is_free).await;
         self.settle(&mut record, reserved).await
     }
 

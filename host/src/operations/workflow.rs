@@ -167,7 +167,12 @@ impl Context<'_> {
         match (&self.config.uids, self.instance.reservation.uid) {
             (_, Some(uid)) => Ok(Some(uid)),
             (None, None) => Ok(None),
-            (Some(range), None) => self.journal.reserve_uid(range.clone()).await.map(Some),
+            (Some(range), None) => {
+                let busy = NodeConfig::busy_users()?;
+                let is_free = |uid| !busy.contains(&uid);
+                let reserved = self.journal.reserve_uid(range.clone(), is_free).await;
+                reserved.map(Some)
+            }
         }
     }
 }

@@ -96,8 +96,9 @@ impl Repo {
             view: View::default(),
             api_keys: RwLock::default(),
             work: Notify::new(),
-            next_port: AtomicU32::new(0),
-            next_uid: AtomicU32::new(0),
+            // Anywhere: another Berth on this machine, with records of its own, looks from elsewhere.
+            next_port: AtomicU32::new(rand::random()),
+            next_uid: AtomicU32::new(rand::random()),
         }));
         repo.check_or_stamp().await?;
         repo.load().await?;

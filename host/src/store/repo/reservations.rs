@@ -92,6 +92,7 @@ impl Repo {
         &self,
         op: &mut Tracked<Operation>,
         range: RangeInclusive<u32>,
+        is_free: impl Fn(u32) -> bool,
     ) -> Result<u32> {
         let id = op.value.instance;
         let width = range.end().saturating_sub(*range.start()).saturating_add(1);
@@ -102,7 +103,7 @@ impl Repo {
             }
             let node: &NodeName = &instance.node;
             let free = rotate(&self.0.next_uid, *range.start(), width)
-                .find(|uid| !self.view().uid_is_reserved(node, *uid));
+                .find(|uid| !self.view().uid_is_reserved(node, *uid) && is_free(*uid));
             let Some(uid) = free else {
                 return Err(Error::failed(format!(
                     "no free user id is left between {} and {}",
