@@ -9,8 +9,12 @@ use async_trait::async_trait;
 
 #[cfg(test)]
 mod contract;
+#[cfg(test)]
+mod measure;
 pub mod memory;
 pub mod repo;
+#[cfg(test)]
+mod samples;
 pub mod seal;
 pub mod sled;
 pub mod view;
