@@ -128,24 +128,38 @@ impl Name {
 impl Instance {
     /// A new instance, in the phase of its creation.
     pub fn create(new: NewInstance, operation: OperationId, now: Timestamp) -> Self {
+        let (id, alias) = (InstanceId::generate(), Alias::generate());
+        let mut instance = Self::recorded(new, id, alias, Phase::Creating, now);
+        instance.operation = Some(operation);
+        instance
+    }
+
+    /// One that was recorded in this phase. For the store, which changes nothing by it.
+    pub fn recorded(
+        new: NewInstance,
+        id: InstanceId,
+        alias: Alias,
+        phase: Phase,
+        created_at: Timestamp,
+    ) -> Self {
         Self {
-            id: InstanceId::generate(),
-            alias: Alias::generate(),
+            id,
+            alias,
             project: new.project,
             spec: new.spec,
             plan: new.plan,
             region: new.region,
             target: new.target,
             node: new.node,
-            phase: Phase::Creating,
-            operation: Some(operation),
+            phase,
+            operation: None,
             failure: None,
             reservation: Reservation::default(),
             endpoints: Vec::new(),
             engine_digest: new.engine_digest,
             target_digest: new.target_digest,
-            created_at: now,
-            updated_at: now,
+            created_at,
+            updated_at: created_at,
             deleted_at: None,
         }
     }

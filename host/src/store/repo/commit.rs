@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::encoding::{
-    READ_AGAIN, READ_AGAIN_MOST, Record, StoredApiKey, StoredOperation, decode, encode, store_error,
+    READ_AGAIN, READ_AGAIN_MOST, Record, Stored, StoredApiKey, decode, encode, store_error,
 };
+use super::records::StoredOperation;
 use super::{Repo, Tracked, keys};
 use crate::model::{Error, Instance, InstanceId, Operation, OperationId, Result};
 use crate::store::view::{OperationBrief, Update};
@@ -19,8 +20,8 @@ use crate::store::{Commit, Expect, StoreError, Versioned, Write};
 /// went forward, so this many in a row mean a defect.
 pub(super) const ATTEMPTS: usize = 32;
 
-/// Records read at once while the read model is loaded.
-const LOAD_PAGE: usize = 2048;
+/// Records that are read at once.
+const PAGE: usize = 512;
 
 /// The version of a removal that was found, not made. Ids are never used twice, so what is gone from the
 /// store outdates everything that was shown of it.
@@ -117,7 +118,7 @@ impl Repo {
             .unwrap_or_else(|error| Err(StoreError::Backend(Box::new(error))))
     }
 
-    pub(super) async fn read<T: Record>(&self, key: &str) -> Result<Option<(T, u64)>> {
+    pub(super) async fn read<T: Stored>(&self, key: &str) -> Result<Option<(T, u64)>> {
         let record = self.0.store.get(key).await.map_err(store_error)?;
         record
             .map(|Versioned { version, value }| Ok((decode(key, &value)?, version)))
@@ -142,44 +143,51 @@ impl Repo {
 
     /// Fill the read model from the store.
     pub(super) async fn load(&self) -> Result<()> {
-        self.each::<Instance>(keys::INSTANCES, |_, version, instance| {
-            self.0
-                .view
-                .apply(version, vec![Update::Instance(Arc::new(instance))]);
+        let view = &self.0.view;
+        self.each_page::<Instance>(keys::INSTANCES, |page| {
+            let shown = |(_, version, instance)| (version, Update::Instance(Arc::new(instance)));
+            view.fill(page.into_iter().map(shown));
         })
         .await?;
-        self.each::<StoredOperation>(keys::OPERATIONS, |_, version, stored| {
-            let brief = OperationBrief::from(&stored.operation);
-            self.0.view.apply(version, vec![Update::Operation(brief)]);
+        self.each_page::<OperationBrief>(keys::OPERATIONS, |page| {
+            let shown = |(_, version, brief)| (version, Update::Operation(brief));
+            view.fill(page.into_iter().map(shown));
         })
         .await?;
-        self.each::<StoredApiKey>(keys::API_KEYS, |_, _, stored| self.index_api_key(stored))
-            .await
+        self.each_page::<StoredApiKey>(keys::API_KEYS, |page| {
+            let keys = page.into_iter().map(|(_, _, stored)| stored);
+            keys.for_each(|stored| self.index_api_key(stored));
+        })
+        .await
     }
 
-    /// Every record of a kind, in pages: the store is never in memory twice.
-    pub(super) async fn each<T: Record>(
+    /// Every record of a kind, with its key and version. The next page is read while one is looked at, and
+    /// the store is never in memory as a whole.
+    pub(super) async fn each_page<T: Stored>(
         &self,
-        prefix: &str,
-        mut visit: impl FnMut(&str, u64, T),
+        prefix: &'static str,
+        mut visit: impl FnMut(Vec<(String, u64, T)>),
     ) -> Result<()> {
-        let mut after: Option<String> = None;
-        loop {
-            let page = self
-                .0
-                .store
-                .scan(prefix, after.as_deref(), LOAD_PAGE)
-                .await
-                .map_err(store_error)?;
-            let full = page.len() == LOAD_PAGE;
-            for (key, record) in &page {
-                visit(key, record.version, decode(key, &record.value)?);
+        let read = |after: Option<String>| {
+            let store = self.0.store.clone();
+            tokio::spawn(async move { store.scan(prefix, after.as_deref(), PAGE).await })
+        };
+        let mut next = Some(read(None));
+        while let Some(reading) = next.take() {
+            let page = reading.await.map_err(Error::internal)?;
+            let page = page.map_err(store_error)?;
+            if let Some((last, _)) = page.last()
+                && page.len() == PAGE
+            {
+                next = Some(read(Some(last.clone())));
             }
-            match page.into_iter().last() {
-                Some((key, _)) if full => after = Some(key),
-                Some(_) | None => return Ok(()),
-            }
+            let decoded = page.into_iter().map(|(key, record)| {
+                let value = decode(&key, &record.value)?;
+                Ok((key, record.version, value))
+            });
+            visit(decoded.collect::<Result<_>>()?);
         }
+        Ok(())
     }
 
     /// Bring the read model to what the store has, after a commit of which nobody knows whether it was

@@ -5,20 +5,30 @@ use std::path::Path;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::{Repo, keys};
 use crate::model::project::ApiKey;
 use crate::model::workload::Workload;
-use crate::model::{ConflictReason, Error, Instance, InstanceId, Kind, Operation, Result};
+use crate::model::{ConflictReason, Error, InstanceId, Kind, Result};
 use crate::store::seal::Sealer;
 use crate::store::{Commit, Expect, Store, StoreError, Write};
 
-/// A kind of record. Raise `SCHEMA` with every change of what is written, also of a new field that older
-/// records do without: an older build would lose it. `decode` then has to say how old ones are read.
-pub(super) trait Record: Serialize + DeserializeOwned {
+/// Why bytes are not a record. It never quotes them.
+pub(super) type Bad = Box<dyn std::error::Error + Send + Sync>;
+
+/// What is read from a record. `SCHEMA` rises with every change of what is written, also with a new field that
+/// older records do without: an older build would lose it.
+pub(super) trait Stored: Sized {
     const SCHEMA: u16;
+
+    fn read(bytes: &[u8]) -> Result<Self, Bad>;
+}
+
+/// A whole record.
+pub(super) trait Record: Stored {
+    /// Append it to what is written already.
+    fn write(&self, out: Vec<u8>) -> Result<Vec<u8>, Bad>;
 }
 
 /// The first record of a store: what wrote it.
@@ -27,12 +37,6 @@ pub(super) struct Meta {
     /// Which key seals; tells nothing about the key.
     pub seal_key: String,
     pub created_at: Timestamp,
-}
-
-#[derive(Serialize, Deserialize)]
-pub(super) struct StoredOperation {
-    pub journal: u64,
-    pub operation: Operation,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -60,40 +64,43 @@ pub(super) struct Mark;
 /// Sealed bytes, as they are. Their schema is that of what they seal.
 pub(super) const SEALED_SCHEMA: u16 = 1;
 
-impl Record for Meta {
-    const SCHEMA: u16 = 1;
+/// Records that are few or small are JSON.
+macro_rules! json_record {
+    ($($record:ty: $schema:literal),+ $(,)?) => {$(
+        impl Record for $record {
+            fn write(&self, mut out: Vec<u8>) -> Result<Vec<u8>, Bad> {
+                serde_json::to_writer(&mut out, self)?;
+                Ok(out)
+            }
+        }
+
+        impl Stored for $record {
+            const SCHEMA: u16 = $schema;
+
+            fn read(bytes: &[u8]) -> Result<Self, Bad> {
+                Ok(serde_json::from_slice(bytes)?)
+            }
+        }
+    )+};
 }
-impl Record for Instance {
-    const SCHEMA: u16 = 1;
-}
-impl Record for StoredOperation {
-    const SCHEMA: u16 = 1;
-}
-impl Record for Workload {
-    const SCHEMA: u16 = 1;
-}
-impl Record for StoredApiKey {
-    const SCHEMA: u16 = 1;
-}
-impl Record for StoredIdempotency {
-    const SCHEMA: u16 = 1;
-}
-impl Record for Owner {
-    const SCHEMA: u16 = 1;
-}
-impl Record for Mark {
-    const SCHEMA: u16 = 1;
-}
+
+json_record!(
+    Meta: 1,
+    Workload: 1,
+    StoredApiKey: 1,
+    StoredIdempotency: 1,
+    Owner: 1,
+    Mark: 1,
+);
 
 pub(super) fn encode<T: Record>(value: &T) -> Result<Vec<u8>> {
-    let mut out = T::SCHEMA.to_be_bytes().to_vec();
-    serde_json::to_writer(&mut out, value).map_err(Error::internal)?;
-    Ok(out)
+    let out = T::SCHEMA.to_be_bytes().to_vec();
+    value.write(out).map_err(Error::internal)
 }
 
-pub(super) fn decode<T: Record>(key: &str, bytes: &[u8]) -> Result<T> {
+pub(super) fn decode<T: Stored>(key: &str, bytes: &[u8]) -> Result<T> {
     let body = body(key, T::SCHEMA, bytes)?;
-    serde_json::from_slice(body).map_err(|error| unreadable(key).caused_by(error))
+    T::read(body).map_err(|bad| unreadable(key).caused_by(bad))
 }
 
 pub(super) fn wrap_sealed(sealed: &[u8]) -> Vec<u8> {

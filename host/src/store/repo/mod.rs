@@ -11,6 +11,7 @@ mod instances;
 mod keys;
 mod operations;
 mod purge;
+mod records;
 mod reservations;
 mod secrets;
 

@@ -57,9 +57,11 @@ impl Repo {
 
     async fn purge_idempotency(&self, older_than: Timestamp) -> Result<()> {
         let mut old = Vec::new();
-        self.each::<StoredIdempotency>(keys::IDEMPOTENCY, |key, _, stored| {
-            if stored.created_at < older_than {
-                old.push(key.to_owned());
+        self.each_page::<StoredIdempotency>(keys::IDEMPOTENCY, |page| {
+            for (key, _, stored) in page {
+                if stored.created_at < older_than {
+                    old.push(key);
+                }
             }
         })
         .await?;

@@ -7,6 +7,7 @@
 mod operations;
 mod query;
 mod shelf;
+mod totals;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
@@ -19,7 +20,8 @@ pub use operations::{OperationBrief, OperationQuery};
 pub use query::{Cursor, InstanceQuery, Order, OrderBy, Page};
 
 use operations::Operations;
-use shelf::{Shelves, Totals};
+use shelf::{Names, Shelves};
+use totals::Totals;
 
 /// What is shown. Readers never wait for the store.
 #[derive(Default)]
@@ -31,6 +33,7 @@ struct Inner {
     aliases: HashMap<Alias, InstanceId>,
     shelves: Shelves,
     totals: Totals,
+    names: Names,
     ports: HashSet<(NodeName, u16)>,
     uids: HashSet<(NodeName, u32)>,
     /// Instances that were removed since the last two sweeps, with the version of their removal.
@@ -107,8 +110,13 @@ impl View {
     }
 
     pub(super) fn apply(&self, version: u64, updates: Vec<Update>) {
+        self.fill(updates.into_iter().map(|update| (version, update)));
+    }
+
+    /// Apply updates of many commits.
+    pub(super) fn fill(&self, updates: impl IntoIterator<Item = (u64, Update)>) {
         let mut inner = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        for update in updates {
+        for (version, update) in updates {
             match update {
                 Update::Instance(instance) => inner.show(version, instance),
                 Update::InstanceRemoved(id) => inner.remove(version, id),
@@ -146,8 +154,8 @@ impl Inner {
             return;
         }
         self.take_down(id);
-        self.shelves.insert(&instance);
-        self.totals.add(&instance);
+        self.shelves.insert(&instance, &mut self.names);
+        self.totals.add(&instance, &mut self.names);
         for port in &instance.reservation.ports {
             self.ports.insert((instance.node.clone(), *port));
         }
@@ -175,7 +183,7 @@ impl Inner {
             return;
         };
         self.shelves.remove(&instance);
-        self.totals.subtract(&instance);
+        self.totals.subtract(&instance, &mut self.names);
         for port in &instance.reservation.ports {
             self.ports.remove(&(instance.node.clone(), *port));
         }

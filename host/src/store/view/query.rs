@@ -5,12 +5,11 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::Inner;
-use super::shelf::Key;
-use crate::model::{Error, Instance, InstanceId, Phase, ProjectId, Result};
+use super::shelf::Place;
+use crate::model::{Error, Instance, Phase, ProjectId, Result};
 
 /// Filters that are empty or none let everything pass, but instances in `Deleted` are shown
 /// only when that phase is asked for.
@@ -35,8 +34,7 @@ pub struct Order {
 }
 
 /// Equals are in the order of their creation.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OrderBy {
     #[default]
     CreatedAt,
@@ -46,11 +44,10 @@ pub enum OrderBy {
 }
 
 /// Where a page ended. It stays good when the instance it names is gone.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cursor {
-    by: OrderBy,
     descending: bool,
-    key: Key,
+    place: Place,
 }
 
 /// Part of a list.
@@ -63,61 +60,28 @@ pub struct Page<T, C> {
     pub total: usize,
 }
 
-/// The form of a cursor that travels.
-#[derive(Serialize, Deserialize)]
-struct Wire(
-    OrderBy,
-    bool,
-    Option<Arc<str>>,
-    Option<Phase>,
-    Timestamp,
-    InstanceId,
-);
-
 impl Cursor {
     /// Text for a link; opaque to callers.
     pub fn encode(&self) -> String {
-        let Key {
-            text,
-            phase,
-            created_at,
-            id,
-        } = self.key.clone();
-        let wire = Wire(self.by, self.descending, text, phase, created_at, id);
-        // Serializing strings, numbers and options cannot fail.
-        URL_SAFE_NO_PAD.encode(serde_json::to_vec(&wire).unwrap_or_default())
+        // Texts, numbers and enums can always be written.
+        URL_SAFE_NO_PAD.encode(serde_json::to_vec(self).unwrap_or_default())
     }
 
-    /// What `encode` made. Anything else is refused as the field `field`, and so is a cursor of another
-    /// order than the one that is asked for.
+    /// What `encode` made for a list in this order. Anything else is refused as the field `field`.
     pub fn parse(text: &str, order: Order, field: &str) -> Result<Self> {
         let refuse = |help: &str| Error::invalid_field(field, "is not a valid cursor", help);
-        let Wire(by, descending, text, phase, created_at, id) = URL_SAFE_NO_PAD
-            .decode(text)
-            .ok()
+        let json = URL_SAFE_NO_PAD.decode(text).ok();
+        let cursor: Self = json
             .and_then(|json| serde_json::from_slice(&json).ok())
             .ok_or_else(|| refuse("take it unchanged from the answer before"))?;
-        let ordered_by_text = match by {
-            OrderBy::Name | OrderBy::Region => true,
-            OrderBy::CreatedAt | OrderBy::Phase => false,
+        let made_for = Order {
+            by: cursor.place.rank.order(),
+            descending: cursor.descending,
         };
-        if (Order { by, descending }) != order {
+        if made_for != order {
             return Err(refuse("it belongs to a list in another order"));
         }
-        if text.is_some() != ordered_by_text || phase.is_some() != (by == OrderBy::Phase) {
-            return Err(refuse("take it unchanged from the answer before"));
-        }
-        let key = Key {
-            text,
-            phase,
-            created_at,
-            id,
-        };
-        Ok(Self {
-            by,
-            descending,
-            key,
-        })
+        Ok(cursor)
     }
 }
 
@@ -149,8 +113,8 @@ pub(super) fn list(inner: &Inner, query: &InstanceQuery) -> Page<Arc<Instance>, 
     let mut items = Vec::new();
     let mut last = None;
     let mut more = false;
-    for key in merged(inner, query, query.after.as_ref()) {
-        let Some(shown) = inner.instances.get(&key.id) else {
+    for place in merged(inner, query, query.after.as_ref()) {
+        let Some(shown) = inner.instances.get(&place.id) else {
             continue;
         };
         if !query.fits(&shown.instance, needle.as_deref()) {
@@ -161,12 +125,11 @@ pub(super) fn list(inner: &Inner, query: &InstanceQuery) -> Page<Arc<Instance>, 
             break;
         }
         items.push(shown.instance.clone());
-        last = Some(key);
+        last = Some(place);
     }
-    let next = last.filter(|_| more).map(|key| Cursor {
-        by: query.order.by,
+    let next = last.filter(|_| more).map(|place| Cursor {
         descending: query.order.descending,
-        key,
+        place,
     });
     Page {
         items,
@@ -179,7 +142,7 @@ pub(super) fn list(inner: &Inner, query: &InstanceQuery) -> Page<Arc<Instance>, 
 fn total(inner: &Inner, query: &InstanceQuery, needle: Option<&str>) -> usize {
     if needle.is_some() {
         return merged(inner, query, None)
-            .filter_map(|key| inner.instances.get(&key.id))
+            .filter_map(|place| inner.instances.get(&place.id))
             .filter(|shown| query.fits(&shown.instance, needle))
             .count();
     }
@@ -192,17 +155,17 @@ fn total(inner: &Inner, query: &InstanceQuery, needle: Option<&str>) -> usize {
     usize::try_from(sum.instances).unwrap_or(usize::MAX)
 }
 
-/// The keys of every shelf that is asked for, as one ordered walk.
+/// The places on every shelf that is asked for, as one ordered walk.
 fn merged<'a>(
     inner: &'a Inner,
     query: &InstanceQuery,
     after: Option<&Cursor>,
-) -> impl Iterator<Item = Key> + use<'a> {
+) -> impl Iterator<Item = Place> + use<'a> {
     let Order { by, descending } = query.order;
     let mut walks: Vec<Peekable<_>> = query
         .phases()
         .map(|phase| {
-            let after = after.map(|cursor| &cursor.key);
+            let after = after.map(|cursor| &cursor.place);
             let walk = inner
                 .shelves
                 .walk(query.project, phase, by, descending, after);
@@ -210,16 +173,18 @@ fn merged<'a>(
         })
         .collect();
     std::iter::from_fn(move || {
-        let mut best: Option<(usize, Key)> = None;
+        let mut best: Option<(usize, Place)> = None;
         for (i, walk) in walks.iter_mut().enumerate() {
-            let Some(key) = walk.peek() else { continue };
-            let better = best.as_ref().is_none_or(
-                |(_, best)| {
-                    if descending { key > best } else { key < best }
-                },
-            );
+            let Some(place) = walk.peek() else { continue };
+            let better = best.as_ref().is_none_or(|(_, best)| {
+                if descending {
+                    place > best
+                } else {
+                    place < best
+                }
+            });
             if better {
-                best = Some((i, key.clone()));
+                best = Some((i, place.clone()));
             }
         }
         best.and_then(|(i, _)| walks[i].next())

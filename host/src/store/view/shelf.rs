@@ -3,245 +3,183 @@
 //! A list takes the heads of the shelves that it asks for and merges them, so the instances that it leaves
 //! out cost nothing.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use super::query::OrderBy;
 use crate::model::{Instance, InstanceId, Phase, ProjectId};
 
-/// What an instance is ordered by: by kind of order, and by creation and id among equals.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Key {
-    pub text: Option<Arc<str>>,
-    pub phase: Option<Phase>,
-    pub created_at: Timestamp,
+/// Where an instance stands in an order. Equals are ordered by their id, and so by time.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(super) struct Place {
+    pub rank: Rank,
     pub id: InstanceId,
 }
 
-/// `None` is the shelf of all projects.
-type Owner = Option<ProjectId>;
+/// What an order compares.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Rank {
+    CreatedAt(Timestamp),
+    Name(Arc<str>),
+    Region(Arc<str>),
+    Phase(Phase, Timestamp),
+}
+
+/// `None` owns the instances of all projects.
+pub(super) type Owner = Option<ProjectId>;
+
+/// Texts that repeat, each kept once.
+#[derive(Default)]
+pub(super) struct Names(BTreeSet<Arc<str>>);
 
 #[derive(Default)]
-pub(super) struct Shelves {
-    shelves: HashMap<(Owner, Phase), Shelf>,
-    /// Regions repeat: one copy of each.
-    regions: BTreeSet<Arc<str>>,
-}
+pub(super) struct Shelves(HashMap<(Owner, Phase), Shelf>);
 
 #[derive(Default)]
 struct Shelf {
     by_creation: BTreeSet<(Timestamp, InstanceId)>,
-    by_name: BTreeSet<(Arc<str>, Timestamp, InstanceId)>,
-    by_region: BTreeSet<(Arc<str>, Timestamp, InstanceId)>,
+    by_name: BTreeSet<(Arc<str>, InstanceId)>,
+    by_region: BTreeSet<(Arc<str>, InstanceId)>,
 }
 
-/// A sum that is kept, never counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Total {
-    pub instances: u64,
-    pub storage_gb: u64,
+impl Names {
+    pub fn one(&mut self, text: &str) -> Arc<str> {
+        if let Some(known) = self.0.get(text) {
+            return known.clone();
+        }
+        let new: Arc<str> = text.into();
+        self.0.insert(new.clone());
+        new
+    }
 }
 
-/// Totals by everything that a list is filtered by exactly.
-#[derive(Default)]
-pub(super) struct Totals(HashMap<Owner, HashMap<Bucket, Total>>);
-
-#[derive(Clone, PartialEq, Eq, Hash)]
-struct Bucket {
-    phase: Phase,
-    engine: Arc<str>,
-    region: Arc<str>,
+impl Rank {
+    pub fn order(&self) -> OrderBy {
+        match self {
+            Self::CreatedAt(_) => OrderBy::CreatedAt,
+            Self::Name(_) => OrderBy::Name,
+            Self::Region(_) => OrderBy::Region,
+            Self::Phase(..) => OrderBy::Phase,
+        }
+    }
 }
 
 impl Shelves {
-    pub fn insert(&mut self, instance: &Instance) {
-        let region = match self.regions.get(instance.region.as_str()) {
-            Some(region) => region.clone(),
-            None => {
-                let region: Arc<str> = instance.region.as_str().into();
-                self.regions.insert(region.clone());
-                region
-            }
-        };
+    pub fn insert(&mut self, instance: &Instance, names: &mut Names) {
         let name: Arc<str> = instance.spec.name.as_str().into();
+        let region = names.one(&instance.region);
         let (at, id) = (instance.created_at, instance.id);
         for owner in [None, Some(instance.project)] {
-            let shelf = self.shelves.entry((owner, instance.phase())).or_default();
+            let shelf = self.0.entry((owner, instance.phase())).or_default();
             shelf.by_creation.insert((at, id));
-            shelf.by_name.insert((name.clone(), at, id));
-            shelf.by_region.insert((region.clone(), at, id));
+            shelf.by_name.insert((name.clone(), id));
+            shelf.by_region.insert((region.clone(), id));
         }
     }
 
     pub fn remove(&mut self, instance: &Instance) {
-        let region: Arc<str> = instance.region.as_str().into();
         let name: Arc<str> = instance.spec.name.as_str().into();
+        let region: Arc<str> = instance.region.as_str().into();
         let (at, id) = (instance.created_at, instance.id);
         for owner in [None, Some(instance.project)] {
             let place = (owner, instance.phase());
-            let Some(shelf) = self.shelves.get_mut(&place) else {
+            let Some(shelf) = self.0.get_mut(&place) else {
                 continue;
             };
             shelf.by_creation.remove(&(at, id));
-            shelf.by_name.remove(&(name.clone(), at, id));
-            shelf.by_region.remove(&(region.clone(), at, id));
+            shelf.by_name.remove(&(name.clone(), id));
+            shelf.by_region.remove(&(region.clone(), id));
             if shelf.by_creation.is_empty() {
-                self.shelves.remove(&place);
+                self.0.remove(&place);
             }
         }
     }
 
-    /// The keys of one shelf in order, those after `after`.
+    /// The places of one shelf in order, those after `after`, which is of the same order.
     pub fn walk(
         &self,
         owner: Owner,
         phase: Phase,
         by: OrderBy,
         descending: bool,
-        after: Option<&Key>,
-    ) -> Box<dyn Iterator<Item = Key> + '_> {
-        let Some(shelf) = self.shelves.get(&(owner, phase)) else {
+        after: Option<&Place>,
+    ) -> Box<dyn Iterator<Item = Place> + '_> {
+        let Some(shelf) = self.0.get(&(owner, phase)) else {
             return Box::new(std::iter::empty());
         };
-        match by {
-            OrderBy::CreatedAt | OrderBy::Phase => {
-                let shown_phase = (by == OrderBy::Phase).then_some(phase);
-                if let Some(after) = after.filter(|key| key.phase != shown_phase) {
-                    // Another phase's key: all of this shelf is on one side of it.
-                    let beyond = if descending {
-                        shown_phase < after.phase
-                    } else {
-                        shown_phase > after.phase
-                    };
-                    if !beyond {
-                        return Box::new(std::iter::empty());
-                    }
-                    return directed(shelf.by_creation.iter(), descending, move |(at, id)| Key {
-                        text: None,
-                        phase: shown_phase,
-                        created_at: *at,
-                        id: *id,
-                    });
-                }
-                let range = shelf.by_creation.range(bounds(
-                    after.map(|key| (key.created_at, key.id)),
-                    descending,
-                ));
-                directed(range, descending, move |(at, id)| Key {
-                    text: None,
-                    phase: shown_phase,
-                    created_at: *at,
+        let after = after.map(|place| (&place.rank, place.id));
+        match (by, after) {
+            (OrderBy::CreatedAt, after) => {
+                let after = after.and_then(|(rank, id)| match rank {
+                    Rank::CreatedAt(at) => Some((*at, id)),
+                    Rank::Name(_) | Rank::Region(_) | Rank::Phase(..) => None,
+                });
+                walk(&shelf.by_creation, descending, after, |(at, id)| Place {
+                    rank: Rank::CreatedAt(*at),
                     id: *id,
                 })
             }
-            OrderBy::Name => walk_text(&shelf.by_name, descending, after),
-            OrderBy::Region => walk_text(&shelf.by_region, descending, after),
-        }
-    }
-}
-
-impl Totals {
-    pub fn add(&mut self, instance: &Instance) {
-        for owner in [None, Some(instance.project)] {
-            let buckets = self.0.entry(owner).or_default();
-            let total = buckets.entry(Bucket::of(instance)).or_default();
-            total.instances += 1;
-            total.storage_gb += storage_of(instance);
-        }
-    }
-
-    pub fn subtract(&mut self, instance: &Instance) {
-        let bucket = Bucket::of(instance);
-        for owner in [None, Some(instance.project)] {
-            let Some(buckets) = self.0.get_mut(&owner) else {
-                continue;
-            };
-            if let Some(total) = buckets.get_mut(&bucket) {
-                total.instances -= 1;
-                total.storage_gb -= storage_of(instance);
-                if total.instances == 0 {
-                    buckets.remove(&bucket);
+            (OrderBy::Phase, after) => {
+                let place = move |(at, id): &(Timestamp, InstanceId)| Place {
+                    rank: Rank::Phase(phase, *at),
+                    id: *id,
+                };
+                match after {
+                    Some((Rank::Phase(reached, at), id)) if *reached == phase => {
+                        walk(&shelf.by_creation, descending, Some((*at, id)), place)
+                    }
+                    // The whole shelf has been passed.
+                    Some((Rank::Phase(reached, _), _)) if (*reached > phase) != descending => {
+                        Box::new(std::iter::empty())
+                    }
+                    Some(_) | None => walk(&shelf.by_creation, descending, None, place),
                 }
             }
-            if buckets.is_empty() {
-                self.0.remove(&owner);
+            (OrderBy::Name, after) => {
+                let after = after.and_then(|(rank, id)| text_of(rank).map(|text| (text, id)));
+                walk(&shelf.by_name, descending, after, |(name, id)| Place {
+                    rank: Rank::Name(name.clone()),
+                    id: *id,
+                })
+            }
+            (OrderBy::Region, after) => {
+                let after = after.and_then(|(rank, id)| text_of(rank).map(|text| (text, id)));
+                walk(&shelf.by_region, descending, after, |(region, id)| Place {
+                    rank: Rank::Region(region.clone()),
+                    id: *id,
+                })
             }
         }
     }
+}
 
-    pub fn live(&self, project: ProjectId) -> Total {
-        self.sum(Some(project), |phase, _, _| phase != Phase::Deleted)
-    }
-
-    pub fn by_phase(&self) -> BTreeMap<Phase, u64> {
-        let sum = |wanted| self.sum(None, |phase, _, _| phase == wanted).instances;
-        Phase::ALL.map(|phase| (phase, sum(phase))).into()
-    }
-
-    /// The sum over the buckets that fit.
-    pub fn sum(&self, owner: Owner, fits: impl Fn(Phase, &str, &str) -> bool) -> Total {
-        let mut sum = Total::default();
-        for (bucket, total) in self.0.get(&owner).into_iter().flatten() {
-            if fits(bucket.phase, &bucket.engine, &bucket.region) {
-                sum.instances += total.instances;
-                sum.storage_gb += total.storage_gb;
-            }
-        }
-        sum
+fn text_of(rank: &Rank) -> Option<Arc<str>> {
+    match rank {
+        Rank::Name(text) | Rank::Region(text) => Some(text.clone()),
+        Rank::CreatedAt(_) | Rank::Phase(..) => None,
     }
 }
 
-impl Bucket {
-    fn of(instance: &Instance) -> Self {
-        Self {
-            phase: instance.phase(),
-            engine: instance.spec.engine.as_str().into(),
-            region: instance.region.as_str().into(),
-        }
-    }
-}
-
-fn storage_of(instance: &Instance) -> u64 {
-    u64::from(instance.spec.storage_gb) * u64::from(instance.spec.replicas)
-}
-
-fn walk_text<'a>(
-    set: &'a BTreeSet<(Arc<str>, Timestamp, InstanceId)>,
+fn walk<'a, T: Ord>(
+    set: &'a BTreeSet<T>,
     descending: bool,
-    after: Option<&Key>,
-) -> Box<dyn Iterator<Item = Key> + 'a> {
-    let after = after.and_then(|key| Some((key.text.clone()?, key.created_at, key.id)));
-    directed(
-        set.range(bounds(after, descending)),
-        descending,
-        |(text, at, id)| Key {
-            text: Some(text.clone()),
-            phase: None,
-            created_at: *at,
-            id: *id,
-        },
-    )
-}
-
-fn bounds<T>(after: Option<T>, descending: bool) -> (Bound<T>, Bound<T>) {
-    match after {
+    after: Option<T>,
+    place: impl Fn(&T) -> Place + 'a,
+) -> Box<dyn Iterator<Item = Place> + 'a> {
+    let bounds = match after {
         None => (Bound::Unbounded, Bound::Unbounded),
         Some(after) if descending => (Bound::Unbounded, Bound::Excluded(after)),
         Some(after) => (Bound::Excluded(after), Bound::Unbounded),
-    }
-}
-
-fn directed<'a, T>(
-    items: impl DoubleEndedIterator<Item = T> + 'a,
-    descending: bool,
-    key: impl Fn(T) -> Key + 'a,
-) -> Box<dyn Iterator<Item = Key> + 'a> {
+    };
+    let items = set.range(bounds);
     if descending {
-        Box::new(items.rev().map(key))
+        Box::new(items.rev().map(place))
     } else {
-        Box::new(items.map(key))
+        Box::new(items.map(place))
     }
 }

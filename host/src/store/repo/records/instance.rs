@@ -1,0 +1,189 @@
+//! How an instance is written.
+
+use jiff::Timestamp;
+use postcard::to_extend;
+use serde::{Deserialize, Serialize};
+
+use super::{At, named, time, whole};
+use crate::model::instance::{Endpoint, Name, NewInstance, Spec};
+use crate::model::resources::{NodeSize, Reservation};
+use crate::model::{Alias, Digest, Instance, InstanceId, NodeName, OperationId, Phase, ProjectId};
+use crate::store::repo::encoding::{Bad, Record, Stored};
+
+#[derive(Serialize, Deserialize)]
+struct InstanceV1<'a> {
+    id: InstanceId,
+    alias: &'a str,
+    project: ProjectId,
+    name: &'a str,
+    engine: &'a str,
+    version: &'a str,
+    cpu_millis: u32,
+    memory_bytes: u64,
+    storage_gb: u32,
+    replicas: u32,
+    user: Option<&'a str>,
+    database: Option<&'a str>,
+    #[serde(borrow)]
+    settings: Vec<(&'a str, &'a str)>,
+    plan: &'a str,
+    region: &'a str,
+    target: &'a str,
+    node: &'a str,
+    phase: &'a str,
+    operation: Option<OperationId>,
+    failure: Option<&'a str>,
+    ports: Vec<u16>,
+    uid: Option<u32>,
+    endpoints: Vec<EndpointV1<'a>>,
+    engine_digest: &'a str,
+    target_digest: &'a str,
+    created_at: At,
+    updated_at: At,
+    deleted_at: Option<At>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct EndpointV1<'a> {
+    name: &'a str,
+    member: &'a str,
+    port_name: &'a str,
+    bind_address: &'a str,
+    host: &'a str,
+    port: u16,
+}
+
+impl Record for Instance {
+    fn write(&self, out: Vec<u8>) -> Result<Vec<u8>, Bad> {
+        // Taken apart by name, so that a new field of the model cannot be forgotten here.
+        let Spec {
+            name,
+            engine,
+            version,
+            size: NodeSize {
+                cpu_millis,
+                memory_bytes,
+            },
+            storage_gb,
+            replicas,
+            user,
+            database,
+            settings,
+        } = &self.spec;
+        let Reservation { ports, uid } = &self.reservation;
+        let record = InstanceV1 {
+            id: self.id,
+            alias: self.alias.as_str(),
+            project: self.project,
+            name: name.as_str(),
+            engine,
+            version,
+            cpu_millis: *cpu_millis,
+            memory_bytes: *memory_bytes,
+            storage_gb: *storage_gb,
+            replicas: *replicas,
+            user: user.as_deref(),
+            database: database.as_deref(),
+            settings: settings
+                .iter()
+                .map(|(name, value)| (name.as_str(), value.as_str()))
+                .collect(),
+            plan: &self.plan,
+            region: &self.region,
+            target: &self.target,
+            node: self.node.as_str(),
+            phase: self.phase().as_str(),
+            operation: self.operation,
+            failure: self.failure.as_deref(),
+            ports: ports.clone(),
+            uid: *uid,
+            endpoints: self.endpoints.iter().map(EndpointV1::from).collect(),
+            engine_digest: self.engine_digest.as_str(),
+            target_digest: self.target_digest.as_str(),
+            created_at: self.created_at.as_nanosecond(),
+            updated_at: self.updated_at.as_nanosecond(),
+            deleted_at: self.deleted_at.map(Timestamp::as_nanosecond),
+        };
+        Ok(to_extend(&record, out)?)
+    }
+}
+
+impl Stored for Instance {
+    const SCHEMA: u16 = 1;
+
+    fn read(bytes: &[u8]) -> Result<Self, Bad> {
+        let record: InstanceV1<'_> = whole(bytes)?;
+        let phase = named(record.phase, Phase::ALL, Phase::as_str)?;
+        let setting = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+        let new = NewInstance {
+            project: record.project,
+            spec: Spec {
+                name: Name::parse(record.name)?,
+                engine: record.engine.to_owned(),
+                version: record.version.to_owned(),
+                size: NodeSize {
+                    cpu_millis: record.cpu_millis,
+                    memory_bytes: record.memory_bytes,
+                },
+                storage_gb: record.storage_gb,
+                replicas: record.replicas,
+                user: record.user.map(str::to_owned),
+                database: record.database.map(str::to_owned),
+                settings: record.settings.into_iter().map(setting).collect(),
+            },
+            plan: record.plan.to_owned(),
+            region: record.region.to_owned(),
+            target: record.target.to_owned(),
+            node: NodeName::new(record.node),
+            engine_digest: Digest::from_hex(record.engine_digest),
+            target_digest: Digest::from_hex(record.target_digest),
+        };
+        let alias = Alias::parse(record.alias).ok_or("not an alias")?;
+        let created_at = time(record.created_at)?;
+        let mut instance = Instance::recorded(new, record.id, alias, phase, created_at);
+        instance.operation = record.operation;
+        instance.failure = record.failure.map(str::to_owned);
+        instance.reservation = Reservation {
+            ports: record.ports,
+            uid: record.uid,
+        };
+        instance.endpoints = record.endpoints.into_iter().map(Endpoint::from).collect();
+        instance.updated_at = time(record.updated_at)?;
+        instance.deleted_at = record.deleted_at.map(time).transpose()?;
+        Ok(instance)
+    }
+}
+
+impl<'a> From<&'a Endpoint> for EndpointV1<'a> {
+    fn from(endpoint: &'a Endpoint) -> Self {
+        let Endpoint {
+            name,
+            member,
+            port_name,
+            bind_address,
+            host,
+            port,
+        } = endpoint;
+        Self {
+            name,
+            member,
+            port_name,
+            bind_address,
+            host,
+            port: *port,
+        }
+    }
+}
+
+impl From<EndpointV1<'_>> for Endpoint {
+    fn from(record: EndpointV1<'_>) -> Self {
+        Self {
+            name: record.name.to_owned(),
+            member: record.member.to_owned(),
+            port_name: record.port_name.to_owned(),
+            bind_address: record.bind_address.to_owned(),
+            host: record.host.to_owned(),
+            port: record.port,
+        }
+    }
+}
