@@ -53,7 +53,9 @@ async fn create(repo: &Repo, project: ProjectId, number: usize) {
         match step {
             0 => changes.workload = Some(super::samples::workload()),
             1 => {
-                repo.reserve_uid(&mut op, 100_000..=400_000).await.unwrap();
+                repo.reserve_uid(&mut op, 100_000..=400_000, |_| true)
+                    .await
+                    .unwrap();
                 changes.endpoints = Some(vec![Endpoint {
                     name: "main".into(),
                     member: "main".into(),

@@ -125,10 +125,6 @@ impl Repo {
             .transpose()
     }
 
-    pub(super) async fn is_absent(&self, key: &str) -> Result<bool> {
-        Ok(self.0.store.get(key).await.map_err(store_error)?.is_none())
-    }
-
     pub(super) async fn read_operation(
         &self,
         id: OperationId,

@@ -1,10 +1,10 @@
 //! Ports and user ids of a node, each held by at most one instance: its key is absent in the commit
 //! that takes it.
 
+use std::collections::HashSet;
 use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::commit::gave_up;
 use super::encoding::Owner;
 use super::{Repo, Tracked, keys};
 use crate::model::{Error, NodeName, Operation, Result};
@@ -30,61 +30,47 @@ impl Repo {
             )));
         }
         let id = op.value.instance;
-        let width = u32::from(range.end().saturating_sub(*range.start())) + 1;
-        // Each turn either succeeds or meets a port that another instance took, which is never tried again.
-        for _ in 0..=width {
+        let mut lost = HashSet::new();
+        loop {
             let (instance, _) = self.read_instance(id).await?;
-            let held = instance.reservation.ports.len();
-            if held >= want {
-                return Ok(instance.reservation.ports);
+            let mut ports = instance.reservation.ports;
+            let missing = want.saturating_sub(ports.len());
+            if missing == 0 {
+                return Ok(ports);
             }
             let node = &instance.node;
-            let candidates = rotate(&self.0.next_port, u32::from(*range.start()), width)
-                .filter_map(|port| u16::try_from(port).ok())
-                .filter(|port| !self.view().port_is_reserved(node, *port) && is_free(*port));
-            let mut picked = Vec::with_capacity(want - held);
-            for port in candidates.take(want - held) {
-                // A port whose reservation has not reached the read model yet shows here.
-                if self.is_absent(&keys::port(node, port)).await? {
-                    picked.push(port);
-                }
-            }
-            if picked.len() < want - held {
-                let any_left = rotate(&self.0.next_port, u32::from(*range.start()), width)
-                    .filter_map(|port| u16::try_from(port).ok())
-                    .filter(|port| !self.view().port_is_reserved(node, *port) && is_free(*port))
-                    .count();
-                if any_left < want - held {
-                    return Err(Error::failed(format!(
-                        "no free port is left between {} and {}",
-                        range.start(),
-                        range.end()
-                    )));
-                }
-                continue;
-            }
-            let lost = self
+            let range = u32::from(*range.start())..=u32::from(*range.end());
+            let free = |number: u32| {
+                let port = u16::try_from(number).ok()?;
+                let ours = !lost.contains(&keys::port(node, port))
+                    && !self.view().port_is_reserved(node, port)
+                    && is_free(port);
+                ours.then_some(port)
+            };
+            let picked = pick(&self.0.next_port, range.clone(), missing, free)
+                .ok_or_else(|| none_left("port", &range))?;
+            let conflict = self
                 .write(op, true, &|draft, instance| {
-                    let Some(instance) = instance else {
-                        return Ok(());
-                    };
+                    let instance = instance.ok_or_else(no_instance)?;
                     for port in &picked {
                         let key = keys::port(&instance.node, *port);
                         draft.expect_absent(key.clone());
                         draft.put(key, &Owner(id))?;
-                        instance.reservation.ports.push(*port);
                     }
+                    instance.reservation.ports.extend(&picked);
                     Ok(())
                 })
                 .await?;
-            if lost.is_none() {
-                let (instance, _) = self.read_instance(id).await?;
-                return Ok(instance.reservation.ports);
+            match conflict {
+                // Taken by one that the read model does not show yet. It is never tried again, so this ends.
+                Some(StoreError::Conflict { key }) => drop(lost.insert(key)),
+                Some(error) => return Err(super::encoding::store_error(error)),
+                None => {
+                    ports.extend(picked);
+                    return Ok(ports);
+                }
             }
         }
-        Err(gave_up(StoreError::Conflict {
-            key: keys::instance(id),
-        }))
     }
 
     /// Reserve a system user id for the operation's instance, as `reserve_ports` does ports.
@@ -95,27 +81,27 @@ impl Repo {
         is_free: impl Fn(u32) -> bool,
     ) -> Result<u32> {
         let id = op.value.instance;
-        let width = range.end().saturating_sub(*range.start()).saturating_add(1);
-        for _ in 0..=width {
+        let mut lost = HashSet::new();
+        loop {
             let (instance, _) = self.read_instance(id).await?;
             if let Some(uid) = instance.reservation.uid {
                 return Ok(uid);
             }
             let node: &NodeName = &instance.node;
-            let free = rotate(&self.0.next_uid, *range.start(), width)
-                .find(|uid| !self.view().uid_is_reserved(node, *uid) && is_free(*uid));
-            let Some(uid) = free else {
-                return Err(Error::failed(format!(
-                    "no free user id is left between {} and {}",
-                    range.start(),
-                    range.end()
-                )));
+            let free = |uid: u32| {
+                let ours = !lost.contains(&keys::uid(node, uid))
+                    && !self.view().uid_is_reserved(node, uid)
+                    && is_free(uid);
+                ours.then_some(uid)
             };
-            let lost = self
+            let picked = pick(&self.0.next_uid, range.clone(), 1, free);
+            let uid = *picked
+                .as_deref()
+                .and_then(<[u32]>::first)
+                .ok_or_else(|| none_left("user id", &range))?;
+            let conflict = self
                 .write(op, true, &|draft, instance| {
-                    let Some(instance) = instance else {
-                        return Ok(());
-                    };
+                    let instance = instance.ok_or_else(no_instance)?;
                     let key = keys::uid(&instance.node, uid);
                     draft.expect_absent(key.clone());
                     draft.put(key, &Owner(id))?;
@@ -123,17 +109,47 @@ impl Repo {
                     Ok(())
                 })
                 .await?;
-            if lost.is_none() {
-                return Ok(uid);
+            match conflict {
+                Some(StoreError::Conflict { key }) => drop(lost.insert(key)),
+                Some(error) => return Err(super::encoding::store_error(error)),
+                None => return Ok(uid),
             }
         }
-        Err(gave_up(StoreError::Conflict {
-            key: keys::instance(id),
-        }))
     }
 }
 
-/// Every number of a range once, beginning after the one that was looked at last, by whomever.
-fn rotate(next: &AtomicU32, start: u32, width: u32) -> impl Iterator<Item = u32> {
-    (0..width).map(move |_| start + next.fetch_add(1, Ordering::Relaxed) % width)
+/// So many numbers of the range that are free, looked for from where the search before ended: what was just
+/// given back rests a while.
+fn pick<T>(
+    next: &AtomicU32,
+    range: RangeInclusive<u32>,
+    want: usize,
+    free: impl Fn(u32) -> Option<T>,
+) -> Option<Vec<T>> {
+    let width = u64::from(*range.end()).checked_sub(u64::from(*range.start()))? + 1;
+    let first = u64::from(next.load(Ordering::Relaxed));
+    let mut picked = Vec::with_capacity(want);
+    for i in 0..width {
+        let offset = u32::try_from((first + i) % width).ok()?;
+        if let Some(number) = free(range.start() + offset) {
+            picked.push(number);
+        }
+        if picked.len() == want {
+            next.store(offset.wrapping_add(1), Ordering::Relaxed);
+            return Some(picked);
+        }
+    }
+    None
+}
+
+fn none_left(what: &str, range: &RangeInclusive<u32>) -> Error {
+    Error::failed(format!(
+        "no free {what} is left between {} and {}",
+        range.start(),
+        range.end()
+    ))
+}
+
+fn no_instance() -> Error {
+    Error::internal("a reservation without its instance")
 }
