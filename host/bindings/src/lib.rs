@@ -29,16 +29,17 @@ pub mod target {
     });
 }
 
-/// The socket interfaces that the host implements itself; see `host/src/runtime/sockets.rs`.
+/// The socket interfaces that the host implements itself; see `host/src/runtime/sockets/`.
 pub mod sockets {
     wasmtime::component::bindgen!({
         path: "wit",
         world: "sockets",
+        imports: { default: trappable },
+        require_store_data_send: true,
         with: {
             "wasi:io": wasmtime_wasi::p2::bindings::io,
             "wasi:clocks": wasmtime_wasi::p2::bindings::clocks,
             "wasi:sockets/network": wasmtime_wasi::p2::bindings::sockets::network,
         },
-        imports: { default: async },
     });
 }

@@ -1,12 +1,23 @@
 //! The plugin runtime: loads components, runs each call in a sandbox of its own, and gives them what they
 //! were granted. Knows wasmtime, and no engine by name. Never imports the store or the operations.
 
+mod answers;
+pub mod builds;
+mod call;
 pub mod capability;
+mod check;
+mod compiled;
+mod convert;
+mod engine_adapter;
 pub mod manifest;
+mod placeholder;
+mod plugins;
 pub mod programs;
+mod registry;
 pub mod sandbox;
 pub mod scope;
 pub mod sockets;
+mod target_adapter;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -23,6 +34,7 @@ use crate::model::workload::{MemberStatus, VolumeUsage, Workload};
 use crate::model::{Digest, InstanceId, Result, Secret};
 
 pub use manifest::Capability;
+pub use plugins::Runtime;
 pub use programs::{Program, Programs};
 pub use sandbox::Limits;
 

@@ -1,6 +1,31 @@
-//! The sandbox that every call runs in.
+//! The sandbox that every call runs in: the engine's settings, what a fresh store holds, and the limits.
+//!
+//! Denied unless given: no environment, no arguments, no files, no name lookup, no datagrams, no listening, no
+//! address but the instance's virtual ones. Clocks and random numbers are allowed.
 
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+
+use async_trait::async_trait;
+use berth_bindings::engine::berth::plugin::log as log_interface;
+use berth_bindings::sockets::wasi::sockets::{tcp, tcp_create_socket};
+use berth_bindings::target::berth::plugin::{
+    files as files_interface, process as process_interface,
+};
+use bytes::Bytes;
+use wasmtime::component::{HasSelf, Linker, ResourceTable};
+use wasmtime::{Config, Engine, ResourceLimiter, Store};
+use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
+use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+
+use super::capability::files::Files;
+use super::capability::log::Log;
+use super::capability::process::Process;
+use super::manifest::Capability;
+use super::scope::CallScope;
+use super::sockets::{HasSockets, Sockets, SocketsView};
 
 /// What one call may use. Past any of them the call ends with an error and its sandbox is dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,4 +49,270 @@ impl Default for Limits {
             concurrent: 32,
         }
     }
+}
+
+/// How often a component that computes lets others run, and its time be looked at.
+const TICK: Duration = Duration::from_millis(10);
+/// Bytes that a component may hand over in one call of the host, or in one answer.
+const HOSTCALL_BYTES: usize = 8 << 20;
+/// Sockets, streams and the like that a call may hold at once.
+const RESOURCES: usize = 512;
+/// Modules, memories and tables in one component; a component of an interpreted language has dozens.
+const INSTANCES: usize = 400;
+const MEMORIES: usize = 32;
+const TABLE_ELEMENTS: usize = 200_000;
+/// Bytes of standard output and error that are kept for the log.
+const TAIL_BYTES: usize = 4 << 10;
+
+/// Makes sandboxes. One per process.
+pub struct Sandbox {
+    engine: Engine,
+    base: Linker<State>,
+}
+
+/// What a store holds besides the component.
+pub(super) struct State {
+    wasi: WasiCtx,
+    table: ResourceTable,
+    limiter: Limiter,
+    tail: Tail,
+    sockets: Sockets,
+    pub(super) log: Log,
+    files: Files,
+    process: Process,
+}
+
+impl Sandbox {
+    pub fn new() -> wasmtime::Result<Self> {
+        let mut config = Config::new();
+        config
+            .epoch_interruption(true)
+            // Calls into one store never overlap here, and without it a call costs a quarter.
+            .concurrency_support(false)
+            .wasm_memory64(false);
+        let engine = Engine::new(&config)?;
+        tick(&engine)?;
+        let mut base = Linker::new(&engine);
+        wasmtime_wasi::p2::add_to_linker_async(&mut base)?;
+        base.allow_shadowing(true);
+        tcp::add_to_linker::<State, HasSockets>(&mut base, State::sockets)?;
+        tcp_create_socket::add_to_linker::<State, HasSockets>(&mut base, State::sockets)?;
+        base.allow_shadowing(false);
+        log_interface::add_to_linker::<State, HasSelf<Log>>(&mut base, |state| &mut state.log)?;
+        Ok(Self { engine, base })
+    }
+
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// What a component that was granted these capabilities can import.
+    pub(super) fn linker(&self, granted: &BTreeSet<Capability>) -> wasmtime::Result<Linker<State>> {
+        let mut linker = self.base.clone();
+        for capability in granted {
+            match capability {
+                Capability::Files => {
+                    files_interface::add_to_linker::<State, HasSelf<Files>>(&mut linker, |s| {
+                        &mut s.files
+                    })?;
+                }
+                Capability::Process => {
+                    process_interface::add_to_linker::<State, HasSelf<Process>>(
+                        &mut linker,
+                        |s| &mut s.process,
+                    )?;
+                }
+            }
+        }
+        Ok(linker)
+    }
+
+    /// A fresh store for one call.
+    pub(super) fn store(&self, limits: &Limits, log: Log, scope: CallScope) -> Store<State> {
+        let tail = Tail::default();
+        let wasi = WasiCtx::builder()
+            .stdout(tail.clone())
+            .stderr(tail.clone())
+            .allow_tcp(false)
+            .allow_udp(false)
+            .allow_ip_name_lookup(false)
+            .max_random_size(1 << 20)
+            .build();
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(RESOURCES);
+        let state = State {
+            wasi,
+            table,
+            limiter: Limiter {
+                memory_bytes: limits.memory_bytes,
+                used_bytes: 0,
+                refused: None,
+            },
+            tail,
+            sockets: Sockets::new(scope.network),
+            log,
+            files: Files { scope: scope.files },
+            process: Process {
+                scope: scope.process,
+            },
+        };
+        let mut store = Store::new(&self.engine, state);
+        store.limiter(|state| &mut state.limiter);
+        store.set_hostcall_fuel(HOSTCALL_BYTES);
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_async_yield_and_update(1);
+        store
+    }
+}
+
+impl State {
+    /// The limit that the component ran into, if it did.
+    pub(super) fn refused(&self) -> Option<Refused> {
+        self.limiter.refused
+    }
+
+    /// The newest of what the component printed, such as the message of a panic.
+    pub(super) fn printed(&self) -> String {
+        self.tail.text()
+    }
+
+    fn sockets(&mut self) -> SocketsView<'_> {
+        SocketsView {
+            sockets: &mut self.sockets,
+            table: &mut self.table,
+        }
+    }
+}
+
+impl WasiView for State {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView {
+            ctx: &mut self.wasi,
+            table: &mut self.table,
+        }
+    }
+}
+
+/// Advance the engine's clock for as long as there is the engine.
+fn tick(engine: &Engine) -> std::io::Result<()> {
+    let weak = engine.weak();
+    std::thread::Builder::new()
+        .name("berth-epochs".to_owned())
+        .spawn(move || {
+            while let Some(engine) = weak.upgrade() {
+                engine.increment_epoch();
+                drop(engine);
+                std::thread::sleep(TICK);
+            }
+        })?;
+    Ok(())
+}
+
+/// A limit that a component ran into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refused {
+    Memory,
+    Table,
+}
+
+/// Bounds memory over all of a component's modules together, and remembers which bound was met.
+struct Limiter {
+    memory_bytes: usize,
+    used_bytes: usize,
+    refused: Option<Refused>,
+}
+
+impl ResourceLimiter for Limiter {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let used = self
+            .used_bytes
+            .saturating_add(desired.saturating_sub(current));
+        if used > self.memory_bytes {
+            self.refused = Some(Refused::Memory);
+            return Ok(false);
+        }
+        self.used_bytes = used;
+        Ok(true)
+    }
+
+    fn table_growing(
+        &mut self,
+        _: usize,
+        desired: usize,
+        _: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        if desired > TABLE_ELEMENTS {
+            self.refused = Some(Refused::Table);
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    fn instances(&self) -> usize {
+        INSTANCES
+    }
+
+    fn tables(&self) -> usize {
+        INSTANCES
+    }
+
+    fn memories(&self) -> usize {
+        MEMORIES
+    }
+}
+
+/// Standard output and error of a component: the newest bytes are kept, the others dropped.
+#[derive(Clone, Default)]
+struct Tail(Arc<Mutex<Vec<u8>>>);
+
+impl Tail {
+    fn text(&self) -> String {
+        let bytes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        String::from_utf8_lossy(&bytes).trim().to_owned()
+    }
+}
+
+impl IsTerminal for Tail {
+    fn is_terminal(&self) -> bool {
+        false
+    }
+}
+
+impl StdoutStream for Tail {
+    fn async_stream(&self) -> Box<dyn tokio::io::AsyncWrite + Send + Sync> {
+        Box::new(tokio::io::sink())
+    }
+
+    fn p2_stream(&self) -> Box<dyn OutputStream> {
+        Box::new(self.clone())
+    }
+}
+
+#[async_trait]
+impl OutputStream for Tail {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.extend_from_slice(&bytes);
+        let excess = kept.len().saturating_sub(TAIL_BYTES);
+        kept.drain(..excess);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        Ok(64 << 10)
+    }
+}
+
+#[async_trait]
+impl Pollable for Tail {
+    async fn ready(&mut self) {}
 }

@@ -3,12 +3,13 @@
 //! a component said.
 
 use std::borrow::Cow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::model::plugin::Secrets;
 use crate::model::{InstanceId, Secret};
 
+use super::builds::Builds;
 use super::programs::Programs;
 use super::sockets::Network;
 
@@ -37,6 +38,22 @@ pub struct FileScope {
     pub uid: Option<u32>,
 }
 
+/// Where instances live on this machine.
+#[derive(Clone, Debug)]
+pub struct Directories {
+    instances: PathBuf,
+    run: PathBuf,
+}
+
+/// What all calls into targets on this machine share.
+#[derive(Debug)]
+pub struct Machine {
+    pub directories: Directories,
+    pub programs: Arc<Programs>,
+    pub builds: Arc<Builds>,
+    pub berth_exe: PathBuf,
+}
+
 /// Which programs a call may run, and as whom.
 #[derive(Clone, Debug)]
 pub struct ProcessScope {
@@ -63,6 +80,31 @@ pub enum Unavailable {
         version: String,
         install: Option<String>,
     },
+}
+
+impl Directories {
+    pub fn new(data_dir: &Path) -> Self {
+        Self {
+            instances: data_dir.join("instances"),
+            run: data_dir.join("run"),
+        }
+    }
+
+    /// The directories of one instance, whether they are there or not.
+    pub fn of(&self, instance: InstanceId, uid: Option<u32>) -> FileScope {
+        let name = instance.to_string();
+        let short = blake3::hash(name.as_bytes()).to_hex();
+        FileScope {
+            run_dir: self.run.join(&short[..12]),
+            instance_dir: self.instances.join(name),
+            uid,
+        }
+    }
+
+    /// Those that hold all the instances' own.
+    pub(super) fn roots(&self) -> [&Path; 2] {
+        [&self.instances, &self.run]
+    }
 }
 
 impl ProcessScope {

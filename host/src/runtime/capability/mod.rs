@@ -3,6 +3,8 @@
 //!
 //! The only modules of the host that may name infrastructure.
 
+pub mod files;
+pub mod log;
 pub mod process;
 mod process_check;
 mod process_shim;

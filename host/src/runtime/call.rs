@@ -1,0 +1,186 @@
+//! One call into one build of a component: a place in its queue, a fresh store, a deadline, and one clear
+//! error whatever the component does. The store is dropped with the call.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use berth_bindings::engine::berth::plugin::types as wit;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::{error::Elapsed, timeout};
+use wasmtime::{Store, Trap};
+use wasmtime_wasi::I32Exit;
+
+use crate::model::{Digest, Error, Result};
+
+use super::capability::log::Log;
+use super::convert;
+use super::manifest::Manifest;
+use super::sandbox::{Limits, Refused, Sandbox, State};
+use super::scope::CallScope;
+
+/// A build that can be called: what both kinds of plugins have in common.
+pub(super) struct Build {
+    pub digest: Digest,
+    pub manifest: Manifest,
+    sandbox: Arc<Sandbox>,
+    limits: Limits,
+    places: Semaphore,
+}
+
+/// How long a call may take.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Pace {
+    /// It computes its answer.
+    Compute,
+    /// It talks to servers, or starts them.
+    Talk,
+}
+
+/// A call in progress.
+pub(super) struct Call<'a> {
+    build: &'a Build,
+    function: &'static str,
+    limit: Duration,
+    pub store: Store<State>,
+    _place: SemaphorePermit<'a>,
+}
+
+/// How a call went: in time or not, ended or trapped.
+pub(super) type Outcome<T> = std::result::Result<wasmtime::Result<T>, Elapsed>;
+
+impl Build {
+    pub fn new(digest: Digest, manifest: Manifest, sandbox: Arc<Sandbox>, limits: Limits) -> Self {
+        Self {
+            digest,
+            manifest,
+            sandbox,
+            limits,
+            places: Semaphore::new(limits.concurrent),
+        }
+    }
+
+    /// Wait for a place and make the store. A build whose calls all hang does not keep others waiting.
+    pub async fn begin(
+        &self,
+        function: &'static str,
+        pace: Pace,
+        mut scope: CallScope,
+    ) -> Result<Call<'_>> {
+        let limit = match pace {
+            Pace::Compute => self.limits.compute,
+            Pace::Talk => self.limits.talk,
+        };
+        let place = match self.places.try_acquire() {
+            Ok(place) => place,
+            Err(_) => timeout(limit, self.places.acquire())
+                .await
+                .map_err(|_| {
+                    Error::unavailable(format!(
+                        "the plugin `{}` is busy: {} calls are in progress",
+                        self.manifest.name, self.limits.concurrent
+                    ))
+                })?
+                .map_err(Error::internal)?,
+        };
+        let log = Log::new(
+            Arc::clone(&self.manifest.name),
+            scope.instance,
+            scope.key.take(),
+            std::mem::take(&mut scope.redactor),
+        );
+        Ok(Call {
+            build: self,
+            function,
+            limit,
+            store: self.sandbox.store(&self.limits, log, scope),
+            _place: place,
+        })
+    }
+}
+
+impl Call<'_> {
+    pub fn limit(&self) -> Duration {
+        self.limit
+    }
+
+    /// What the component answered, its own errors among it.
+    pub fn answer<T>(self, outcome: Outcome<std::result::Result<T, wit::Error>>) -> Result<T> {
+        match outcome {
+            Ok(Ok(Err(error))) => Err(convert::error(error, self.store.data().log.redactor())),
+            Ok(Ok(Ok(value))) => Ok(value),
+            Ok(Err(cause)) => self.value(Ok(Err(cause))),
+            Err(elapsed) => self.value(Err(elapsed)),
+        }
+    }
+
+    /// What the component answered, where the contract knows no error.
+    pub fn value<T>(self, outcome: Outcome<T>) -> Result<T> {
+        let (what, cause) = match outcome {
+            Ok(Ok(value)) => return Ok(value),
+            Err(_) => (
+                format!("did not answer within {} s", self.limit.as_secs_f32()),
+                None,
+            ),
+            Ok(Err(cause)) => (self.describe(&cause), Some(cause)),
+        };
+        let name = &self.build.manifest.name;
+        let message = format!("the plugin `{name}` {what} (`{}`)", self.function);
+        let printed = self.store.data().printed();
+        let mut detail = cause.map_or_else(String::new, |cause| format!("{cause:?}"));
+        if !printed.is_empty() {
+            detail = format!("{detail}\nit printed: {printed}");
+        }
+        let detail = self.store.data().log.redactor().clean(&detail);
+        tracing::warn!(
+            plugin = %name,
+            build = self.build.digest.short(),
+            function = self.function,
+            detail = ?detail,
+            "a call into a plugin was ended: it {what}"
+        );
+        Err(Error::failed(message).caused_by(detail.into_owned()))
+    }
+
+    /// What it did, by the limit it met or the way it ended.
+    fn describe(&self, cause: &wasmtime::Error) -> String {
+        match self.store.data().refused() {
+            Some(Refused::Memory) => {
+                let limit = self.build.limits.memory_bytes >> 20;
+                return format!("ran into its limit of {limit} MiB of memory");
+            }
+            Some(Refused::Table) => return "ran into its limit of table elements".to_owned(),
+            None => {}
+        }
+        if let Some(trap) = cause.downcast_ref::<Trap>() {
+            return format!("crashed: {trap}");
+        }
+        if cause.downcast_ref::<I32Exit>().is_some() {
+            return "ended itself".to_owned();
+        }
+        if cause.to_string().contains("fuel allocated for hostcalls") {
+            return "handed over more data than is allowed".to_owned();
+        }
+        "broke the rules of its sandbox".to_owned()
+    }
+}
+
+/// Run one exported function of a plugin in a sandbox of its own.
+///
+/// `call!(adapter, Pace::Compute, scope, "plan", |plugin, store| plugin.x().call_plan(store, &spec))`
+/// is `(Call, Outcome)`.
+macro_rules! call {
+    ($adapter:expr, $pace:expr, $scope:expr, $function:literal, |$plugin:ident, $store:ident| $body:expr) => {{
+        let mut call = $adapter.build.begin($function, $pace, $scope).await?;
+        let limit = call.limit();
+        let outcome = {
+            let $store = &mut call.store;
+            tokio::time::timeout(limit, async {
+                let $plugin = $adapter.pre.instantiate_async(&mut *$store).await?;
+                $body.await
+            })
+            .await
+        };
+        (call, outcome)
+    }};
+}
+pub(super) use call;

@@ -1,0 +1,239 @@
+//! An engine component as the host sees it: each call of the trait is one sandbox.
+
+use async_trait::async_trait;
+use berth_bindings::engine::EnginePre;
+
+use crate::model::instance::{Endpoint, Spec};
+use crate::model::plugin::{Connection, EngineDescription, InstanceContext, Login, Observation};
+use crate::model::workload::Workload;
+use crate::model::{Digest, InstanceId, Result, Secret};
+
+use super::call::{Build, Pace, call};
+use super::sandbox::State;
+use super::scope::{CallScope, Directories, Redactor};
+use super::sockets::Network;
+use super::{Engine, answers, check, convert};
+
+pub(super) struct ComponentEngine {
+    build: Build,
+    pre: EnginePre<State>,
+    description: EngineDescription,
+    directories: Directories,
+}
+
+impl ComponentEngine {
+    /// Ask the component what it is, and take it if the answer is sound.
+    pub async fn load(
+        build: Build,
+        pre: EnginePre<State>,
+        directories: Directories,
+    ) -> Result<Self> {
+        let described = {
+            let asked = Asked {
+                build: &build,
+                pre: &pre,
+            };
+            let (call, outcome) = call!(
+                asked,
+                Pace::Compute,
+                CallScope::default(),
+                "describe",
+                |engine, store| engine.berth_plugin_catalog().call_describe(store)
+            );
+            convert::engine_description(call.value(outcome)?)
+        };
+        let description = answers::engine_description(described, &build.manifest)?;
+        Ok(Self {
+            build,
+            pre,
+            description,
+            directories,
+        })
+    }
+
+    /// The scope of a call that only computes.
+    fn pure(id: InstanceId) -> CallScope {
+        CallScope {
+            instance: Some(id),
+            ..CallScope::default()
+        }
+    }
+
+    /// The scope of a call that talks to the instance's members.
+    fn with_network<'a>(
+        &self,
+        context: &'a InstanceContext,
+        more: impl IntoIterator<Item = &'a Secret>,
+    ) -> Result<CallScope> {
+        let files = self.directories.of(context.id, context.uid);
+        Ok(CallScope {
+            instance: Some(context.id),
+            network: Network::of(&context.dials, &context.endpoints, &files)?,
+            redactor: Redactor::new(&context.secrets, more),
+            ..CallScope::default()
+        })
+    }
+}
+
+/// What `call!` needs of an adapter.
+struct Asked<'a> {
+    build: &'a Build,
+    pre: &'a EnginePre<State>,
+}
+
+#[async_trait]
+impl Engine for ComponentEngine {
+    fn digest(&self) -> &Digest {
+        &self.build.digest
+    }
+
+    fn description(&self) -> &EngineDescription {
+        &self.description
+    }
+
+    async fn validate(&self, id: InstanceId, spec: &Spec) -> Result<()> {
+        let spec = convert::spec(id, spec.name.slug(), spec);
+        let (call, outcome) = call!(
+            self,
+            Pace::Compute,
+            Self::pure(id),
+            "validate",
+            |engine, store| engine
+                .berth_plugin_provisioning()
+                .call_validate(store, &spec)
+        );
+        call.answer(outcome)
+    }
+
+    async fn plan(&self, id: InstanceId, spec: &Spec) -> Result<Workload> {
+        let spec = convert::spec(id, spec.name.slug(), spec);
+        let (call, outcome) = call!(
+            self,
+            Pace::Compute,
+            Self::pure(id),
+            "plan",
+            |engine, store| engine.berth_plugin_provisioning().call_plan(store, &spec)
+        );
+        let workload = convert::workload(call.answer(outcome)?);
+        check::workload(&workload, &self.build.manifest)?;
+        Ok(workload)
+    }
+
+    async fn bootstrap(&self, context: &InstanceContext) -> Result<()> {
+        let scope = self.with_network(context, None)?;
+        let instance = convert::instance(context, &scope.network);
+        let (call, outcome) = call!(self, Pace::Talk, scope, "bootstrap", |engine, store| {
+            engine
+                .berth_plugin_provisioning()
+                .call_bootstrap(store, &instance)
+        });
+        call.answer(outcome)
+    }
+
+    async fn observe(&self, context: &InstanceContext) -> Result<Vec<Observation>> {
+        let scope = self.with_network(context, None)?;
+        let instance = convert::instance(context, &scope.network);
+        let (call, outcome) = call!(self, Pace::Talk, scope, "observe", |engine, store| {
+            engine
+                .berth_plugin_provisioning()
+                .call_observe(store, &instance)
+        });
+        let seen = call.answer(outcome)?;
+        answers::observations(
+            seen.into_iter().map(convert::observation).collect(),
+            context.dials.iter().map(|dial| &*dial.member),
+            &self.build.manifest,
+        )
+    }
+
+    async fn first_login(&self, id: InstanceId, spec: &Spec) -> Result<Login> {
+        let spec = convert::spec(id, spec.name.slug(), spec);
+        let (call, outcome) = call!(
+            self,
+            Pace::Compute,
+            Self::pure(id),
+            "first-login",
+            |engine, store| engine
+                .berth_plugin_credentials()
+                .call_first_login(store, &spec)
+        );
+        answers::login(convert::login(call.answer(outcome)?), &self.build.manifest)
+    }
+
+    async fn connect(
+        &self,
+        id: InstanceId,
+        spec: &Spec,
+        endpoint: &Endpoint,
+        login: &Login,
+        password: &Secret,
+    ) -> Result<Connection> {
+        let spec = convert::spec(id, spec.name.slug(), spec);
+        let endpoint = convert::endpoint(endpoint);
+        let login = convert::login_out(login);
+        let scope = CallScope {
+            redactor: Redactor::new(&Default::default(), [password]),
+            ..Self::pure(id)
+        };
+        let (call, outcome) = call!(self, Pace::Compute, scope, "connect", |engine, store| {
+            engine.berth_plugin_credentials().call_connect(
+                store,
+                &spec,
+                &endpoint,
+                &login,
+                password.expose(),
+            )
+        });
+        let made = call.answer(outcome)?;
+        let connection = Connection {
+            host: made.host,
+            port: made.port,
+            username: made.username,
+            password: Secret::new(made.password),
+            database: made.database,
+            tls_mode: made.tls_mode,
+            uri: Secret::new(made.uri),
+        };
+        answers::connection(connection, &self.build.manifest)
+    }
+
+    async fn verify(
+        &self,
+        context: &InstanceContext,
+        login: &Login,
+        password: &Secret,
+    ) -> Result<bool> {
+        let scope = self.with_network(context, [password])?;
+        let instance = convert::instance(context, &scope.network);
+        let login = convert::login_out(login);
+        let (call, outcome) = call!(self, Pace::Talk, scope, "verify", |engine, store| {
+            engine.berth_plugin_credentials().call_verify(
+                store,
+                &instance,
+                &login,
+                password.expose(),
+            )
+        });
+        call.answer(outcome)
+    }
+
+    async fn rotate(
+        &self,
+        context: &InstanceContext,
+        login: &Login,
+        password: &Secret,
+    ) -> Result<()> {
+        let scope = self.with_network(context, [password])?;
+        let instance = convert::instance(context, &scope.network);
+        let login = convert::login_out(login);
+        let (call, outcome) = call!(self, Pace::Talk, scope, "rotate", |engine, store| {
+            engine.berth_plugin_credentials().call_rotate(
+                store,
+                &instance,
+                &login,
+                password.expose(),
+            )
+        });
+        call.answer(outcome)
+    }
+}

@@ -1,0 +1,175 @@
+//! Virtual addresses and what stands behind them.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::{OFlag, open, openat};
+use nix::sys::stat::{Mode, SFlag, fstat};
+use nix::unistd::geteuid;
+use tokio::net::{TcpStream, UnixStream};
+
+use crate::model::instance::Endpoint;
+use crate::model::plugin::MemberDial;
+use crate::model::workload::Dial;
+use crate::model::{Error, Result};
+use crate::runtime::scope::FileScope;
+
+use super::stream::Wire;
+
+/// Which virtual addresses a call may connect to, and what is dialled for each.
+#[derive(Clone, Debug, Default)]
+pub struct Network {
+    routes: Vec<Route>,
+}
+
+#[derive(Clone, Debug)]
+struct Route {
+    member: String,
+    port_name: String,
+    address: SocketAddr,
+    to: Destination,
+}
+
+/// What is dialled for a virtual address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Destination {
+    /// A unix socket in a directory whose content cannot be trusted.
+    Unix {
+        dir: PathBuf,
+        name: String,
+        /// The user that must own the socket and listen on it.
+        owner: u32,
+    },
+    Tcp(SocketAddr),
+}
+
+impl Network {
+    /// The network of an instance: member `i` is `10.0.0.(i+1)`, its ports have the workload's numbers.
+    /// What a dial says is checked, because a target component said it.
+    pub fn of(dials: &[MemberDial], endpoints: &[Endpoint], files: &FileScope) -> Result<Self> {
+        let mut members: Vec<&str> = Vec::new();
+        let mut routes = Vec::with_capacity(dials.len());
+        for dial in dials {
+            let position = members
+                .iter()
+                .position(|m| *m == dial.member)
+                .unwrap_or_else(|| {
+                    members.push(&dial.member);
+                    members.len() - 1
+                });
+            let host = u8::try_from(position + 1)
+                .ok()
+                .filter(|host| *host <= 250)
+                .ok_or_else(|| {
+                    Error::failed("the instance has more members than can be reached")
+                })?;
+            routes.push(Route {
+                member: dial.member.clone(),
+                port_name: dial.port_name.clone(),
+                address: SocketAddr::from((Ipv4Addr::new(10, 0, 0, host), dial.number)),
+                to: Destination::checked(&dial.dial, endpoints, files)?,
+            });
+        }
+        Ok(Self { routes })
+    }
+
+    /// Member, port name and virtual address of everything that can be reached.
+    pub fn addresses(&self) -> impl Iterator<Item = (&str, &str, SocketAddr)> {
+        self.routes
+            .iter()
+            .map(|r| (r.member.as_str(), r.port_name.as_str(), r.address))
+    }
+
+    pub(super) fn destination(&self, address: SocketAddr) -> Option<&Destination> {
+        self.routes
+            .iter()
+            .find(|route| route.address == address)
+            .map(|route| &route.to)
+    }
+}
+
+impl Destination {
+    /// A dial that certainly belongs to the instance: a socket of its own run directory, or a port that was
+    /// reserved for one of its endpoints.
+    pub fn checked(dial: &Dial, endpoints: &[Endpoint], files: &FileScope) -> Result<Self> {
+        match dial {
+            Dial::Unix(name) => {
+                if !is_file_name(name) {
+                    return Err(Error::failed(
+                        "the target answered with a socket outside of the instance's run directory",
+                    ));
+                }
+                Ok(Self::Unix {
+                    dir: files.run_dir.clone(),
+                    name: name.clone(),
+                    owner: files.uid.unwrap_or_else(|| geteuid().as_raw()),
+                })
+            }
+            Dial::Tcp(address) => {
+                let belongs = endpoints.iter().any(|endpoint| {
+                    endpoint.port == address.port()
+                        && (address.ip().is_loopback()
+                            || endpoint.bind_address.parse() == Ok(address.ip()))
+                });
+                if !belongs || address.ip().is_unspecified() {
+                    return Err(Error::failed(
+                        "the target answered with an address that is not the instance's",
+                    ));
+                }
+                Ok(Self::Tcp(*address))
+            }
+        }
+    }
+
+    pub(super) async fn dial(self) -> io::Result<Wire> {
+        match self {
+            Self::Unix { dir, name, owner } => {
+                let stream = connect_unix(&dir, &name, owner).await?;
+                Ok(Wire::Unix(stream))
+            }
+            Self::Tcp(address) => {
+                let stream = TcpStream::connect(address).await?;
+                stream.set_nodelay(true)?;
+                Ok(Wire::Tcp(stream))
+            }
+        }
+    }
+}
+
+/// Connect to a socket in a directory that the instance's processes can write. They could put a link to a
+/// socket of somebody else there, so links are not followed, and both the socket's owner and whoever listens
+/// on it must be the instance's user.
+async fn connect_unix(dir: &Path, name: &str, owner: u32) -> io::Result<UnixStream> {
+    let dir = open(
+        dir,
+        OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC,
+        Mode::empty(),
+    )?;
+    let socket = openat(
+        &dir,
+        name,
+        OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC,
+        Mode::empty(),
+    )?;
+    let stat = fstat(&socket)?;
+    if stat.st_mode & SFlag::S_IFMT.bits() != SFlag::S_IFSOCK.bits() || stat.st_uid != owner {
+        return Err(io::ErrorKind::PermissionDenied.into());
+    }
+    // By its descriptor, so that it is the one just looked at, and short enough whatever the path.
+    let stream = UnixStream::connect(format!("/proc/self/fd/{}", socket.as_raw_fd())).await?;
+    if stream.peer_cred()?.uid() != owner {
+        return Err(io::ErrorKind::PermissionDenied.into());
+    }
+    Ok(stream)
+}
+
+fn is_file_name(name: &str) -> bool {
+    (1..=100).contains(&name.len())
+        && name != "."
+        && name != ".."
+        && name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'))
+}

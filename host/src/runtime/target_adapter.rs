@@ -1,0 +1,205 @@
+//! A target component as the host sees it: each call of the trait is one sandbox, which sees the files and
+//! processes of the one instance that the call is about.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use berth_bindings::target::TargetPre;
+use berth_bindings::target::exports::berth::plugin::infrastructure::Dial as WitDial;
+
+use crate::model::plugin::{TargetContext, TargetDescription};
+use crate::model::workload::{Dial, MemberStatus, VolumeUsage};
+use crate::model::{Digest, Error, Result};
+
+use super::call::{Build, Pace, call};
+use super::sandbox::State;
+use super::scope::{CallScope, Machine, ProcessScope, Redactor};
+use super::sockets::Destination;
+use super::{Target, answers, convert};
+
+/// Most bytes of a log in one answer.
+const LOG_BYTES: u32 = 1 << 20;
+
+pub(super) struct ComponentTarget {
+    build: Build,
+    pre: TargetPre<State>,
+    description: TargetDescription,
+    machine: Arc<Machine>,
+}
+
+impl ComponentTarget {
+    /// Ask the component what it is, and take it if the answer is sound.
+    pub async fn load(build: Build, pre: TargetPre<State>, machine: Arc<Machine>) -> Result<Self> {
+        let described = {
+            let asked = Asked {
+                build: &build,
+                pre: &pre,
+            };
+            let (call, outcome) = call!(
+                asked,
+                Pace::Compute,
+                CallScope::default(),
+                "describe",
+                |target, store| target.berth_plugin_infrastructure().call_describe(store)
+            );
+            convert::target_description(call.value(outcome)?)
+        };
+        let description = answers::target_description(described, &build.manifest)?;
+        Ok(Self {
+            build,
+            pre,
+            description,
+            machine,
+        })
+    }
+
+    async fn scope(&self, context: &TargetContext) -> CallScope {
+        let files = self.machine.directories.of(context.instance, context.uid);
+        CallScope {
+            instance: Some(context.instance),
+            key: Some(context.key.clone()),
+            process: Some(ProcessScope {
+                instance: context.instance,
+                files: files.clone(),
+                allowed: self.machine.builds.programs_of(&context.engine).await,
+                programs: Arc::clone(&self.machine.programs),
+                berth_exe: self.machine.berth_exe.clone(),
+            }),
+            files: Some(files),
+            redactor: Redactor::new(&context.secrets, None),
+            ..CallScope::default()
+        }
+    }
+
+    /// A dial that was checked to be the instance's own.
+    fn dial(&self, dial: WitDial, context: &TargetContext) -> Result<Dial> {
+        let dial = match dial {
+            WitDial::Unix(name) => Dial::Unix(name),
+            WitDial::Tcp(address) => Dial::Tcp(address.parse().map_err(|_| {
+                Error::failed(format!(
+                    "the plugin `{}` answered with an address that is not `IP:PORT`",
+                    self.build.manifest.name
+                ))
+            })?),
+        };
+        let files = self.machine.directories.of(context.instance, context.uid);
+        Destination::checked(&dial, &context.endpoints, &files)?;
+        Ok(dial)
+    }
+}
+
+/// What `call!` needs of an adapter.
+struct Asked<'a> {
+    build: &'a Build,
+    pre: &'a TargetPre<State>,
+}
+
+#[async_trait]
+impl Target for ComponentTarget {
+    fn digest(&self) -> &Digest {
+        &self.build.digest
+    }
+
+    fn description(&self) -> &TargetDescription {
+        &self.description
+    }
+
+    async fn apply(&self, context: &TargetContext) -> Result<()> {
+        let scope = self.scope(context).await;
+        let deployment = convert::deployment(context);
+        let (call, outcome) = call!(self, Pace::Talk, scope, "apply", |target, store| {
+            target
+                .berth_plugin_infrastructure()
+                .call_apply(store, &deployment)
+        });
+        call.answer(outcome)
+    }
+
+    async fn observe(&self, context: &TargetContext) -> Result<Vec<MemberStatus>> {
+        let scope = self.scope(context).await;
+        let workload = convert::workload_out(&context.workload);
+        let endpoints: Vec<_> = context.endpoints.iter().map(convert::endpoint).collect();
+        let (call, outcome) = call!(self, Pace::Talk, scope, "observe", |target, store| {
+            target
+                .berth_plugin_infrastructure()
+                .call_observe(store, &workload, &endpoints)
+        });
+        let statuses = call
+            .answer(outcome)?
+            .into_iter()
+            .map(|status| {
+                let dials = status
+                    .dials
+                    .into_iter()
+                    .map(|(port, dial)| Ok((port, self.dial(dial, context)?)))
+                    .collect::<Result<_>>()?;
+                Ok(MemberStatus {
+                    member: status.member,
+                    state: convert::member_state(status.state),
+                    dials,
+                    restarts: status.restarts,
+                })
+            })
+            .collect::<Result<_>>()?;
+        answers::statuses(statuses, &context.workload, &self.build.manifest)
+    }
+
+    async fn start(&self, context: &TargetContext) -> Result<()> {
+        let scope = self.scope(context).await;
+        let workload = convert::workload_out(&context.workload);
+        let (call, outcome) = call!(self, Pace::Talk, scope, "start", |target, store| {
+            target
+                .berth_plugin_infrastructure()
+                .call_start(store, &workload)
+        });
+        call.answer(outcome)
+    }
+
+    async fn stop(&self, context: &TargetContext) -> Result<()> {
+        let scope = self.scope(context).await;
+        let workload = convert::workload_out(&context.workload);
+        let (call, outcome) = call!(self, Pace::Talk, scope, "stop", |target, store| {
+            target
+                .berth_plugin_infrastructure()
+                .call_stop(store, &workload)
+        });
+        call.answer(outcome)
+    }
+
+    async fn remove(&self, context: &TargetContext) -> Result<()> {
+        let scope = self.scope(context).await;
+        let (call, outcome) = call!(self, Pace::Talk, scope, "remove", |target, store| {
+            target.berth_plugin_infrastructure().call_remove(store)
+        });
+        call.answer(outcome)
+    }
+
+    async fn logs(&self, context: &TargetContext, member: &str, max_bytes: u32) -> Result<String> {
+        let max_bytes = max_bytes.min(LOG_BYTES);
+        let scope = self.scope(context).await;
+        let redactor = scope.redactor.clone();
+        let (call, outcome) = call!(self, Pace::Talk, scope, "logs", |target, store| {
+            target
+                .berth_plugin_infrastructure()
+                .call_logs(store, member, max_bytes)
+        });
+        let text = call.answer(outcome)?;
+        Ok(answers::log_tail(&redactor.clean(&text), max_bytes))
+    }
+
+    async fn usage(&self, context: &TargetContext) -> Result<Vec<VolumeUsage>> {
+        let scope = self.scope(context).await;
+        let workload = convert::workload_out(&context.workload);
+        let (call, outcome) = call!(self, Pace::Talk, scope, "usage", |target, store| {
+            target
+                .berth_plugin_infrastructure()
+                .call_usage(store, &workload)
+        });
+        let usage = call
+            .answer(outcome)?
+            .into_iter()
+            .map(convert::volume_usage)
+            .collect();
+        answers::usage(usage, &context.workload, &self.build.manifest)
+    }
+}
