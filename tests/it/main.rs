@@ -4,4 +4,5 @@
 mod faults;
 mod kill;
 mod lifecycle;
+mod runtime;
 mod tidy;

@@ -1,6 +1,7 @@
 //! What the tests share: waiting, the real binary on real directories, fakes that survive a kill.
 
 pub mod fake;
+pub mod fixture;
 pub mod real;
 pub mod wait;
 

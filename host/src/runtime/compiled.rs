@@ -162,7 +162,7 @@ mod tests {
 
     impl Kept {
         fn new() -> Self {
-            let wasm = wat::parse_str("(component)").unwrap();
+            let wasm = b"\0asm\x0d\0\x01\0".to_vec();
             Self {
                 dir: tempfile::tempdir().unwrap(),
                 engine: Engine::default(),

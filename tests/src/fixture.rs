@@ -1,0 +1,45 @@
+//! The fixture components below `tests/fixtures/`, built once for all tests of a process.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// Bytes of the fixture engine: it does what a spec's settings tell it, also what no engine should.
+pub fn engine() -> Vec<u8> {
+    read("fixture_engine")
+}
+
+/// Bytes of the fixture target: it writes files and runs nothing.
+pub fn target() -> Vec<u8> {
+    read("fixture_target")
+}
+
+fn read(name: &str) -> Vec<u8> {
+    let path = built().join(format!("{name}.wasm"));
+    std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+/// The directory that they were built into.
+fn built() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        // …/target/debug/deps/it-…
+        let exe = std::env::current_exe().expect("the test's own path");
+        let target = exe.ancestors().nth(3).expect("a target directory");
+        let built = Command::new(env!("CARGO"))
+            .args(["build", "--quiet", "--profile", "plugin"])
+            .args(["--target", "wasm32-wasip2"])
+            .args(["-p", "fixture-engine", "-p", "fixture-target"])
+            .arg("--target-dir")
+            .arg(target)
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .output()
+            .expect("cargo");
+        assert!(
+            built.status.success(),
+            "the fixtures do not build: {}",
+            String::from_utf8_lossy(&built.stderr)
+        );
+        target.join("wasm32-wasip2/plugin")
+    })
+}
