@@ -2,8 +2,6 @@
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
-use berth::runtime::Plugins;
-
 use super::*;
 
 fn mode(path: &Path) -> u32 {

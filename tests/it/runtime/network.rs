@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::os::unix::fs::symlink;
 use std::time::{Duration, Instant};
 
-use berth::runtime::Plugins;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixListener};
 

@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use berth::model::{InstanceId, Kind, Secret};
-use berth::runtime::Plugins;
 
 use super::*;
 
@@ -181,8 +180,10 @@ async fn calls_that_hang_use_up_their_own_builds_places_only() {
     };
     let hanging: Vec<_> = (0..6).map(|_| hang()).collect();
     // Another build answers meanwhile.
-    let logs = target(&runtime).logs(&deployment(InstanceId::generate(), ""), "main", 100);
-    assert_eq!(logs.await.unwrap(), "a line\n");
+    let other = target(&runtime);
+    let context = deployment(InstanceId::generate(), "");
+    let logs = other.logs(&context, "main", 100).await;
+    assert_eq!(logs.unwrap(), "a line\n");
     for call in hanging {
         let error = call.await.unwrap().unwrap_err();
         assert!(
