@@ -15,6 +15,6 @@ mod session;
 mod sizing;
 
 /// The plugin. It keeps nothing: every call stands alone.
-struct PostgreSql;
+pub struct PostgreSql;
 
 berth_sdk::engine!(PostgreSql, manifest = "plugin.toml");
