@@ -19,6 +19,8 @@ for file in init-*.args; do
   mapfile -t command <"$file"
   "${as_user[@]}" -i "${command[@]}" >init.log 2>&1
 done
+# What was written without syncing is synced before the server is started, as Berth does it.
+if grep -qx -e --no-sync init-*.args; then sync -f instance; fi
 
 mapfile -t command <server.args
 setsid "${as_user[@]}" -i "${command[@]}" >server.log 2>&1 </dev/null &
