@@ -2,16 +2,21 @@
 //! `host/data/defaults.toml`. Unknown keys are refused, and a problem is told with its key and line.
 //! Never reads the environment, and holds no secret.
 
+#[cfg(test)]
+mod example;
 mod load;
+mod parts;
 mod values;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
+
+use crate::runtime::{Capability, Program};
 
 pub use load::ConfigError;
 pub use values::Range;
@@ -29,10 +34,12 @@ pub struct Config {
     pub node: Node,
     pub operations: Operations,
     pub supervisor: Supervisor,
-    pub store: Store,
     pub sandbox: Sandbox,
     /// Capabilities that a plugin may have when its manifest asks for them, by the plugin's name.
-    pub grants: BTreeMap<String, Vec<String>>,
+    pub grants: BTreeMap<String, BTreeSet<Capability>>,
+    /// Where programs are, beside the usual places.
+    #[serde(default)]
+    pub program: Vec<Program>,
     pub storage: Storage,
     pub regions: BTreeMap<String, Region>,
     pub plans: BTreeMap<String, Plan>,
@@ -101,14 +108,15 @@ pub struct Operations {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Supervisor {
+    /// Every database is looked at once in this time.
     #[serde(with = "values::duration")]
-    pub interval: Duration,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct Store {
-    pub cache_mib: u64,
+    pub period: Duration,
+    /// How often its engine is asked, while nothing seems wrong.
+    #[serde(with = "values::duration")]
+    pub engine_every: Duration,
+    /// How often its volumes are measured.
+    #[serde(with = "values::duration")]
+    pub usage_every: Duration,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -116,8 +124,14 @@ pub struct Store {
 pub struct Sandbox {
     /// Memory that one plugin call may use.
     pub memory_mib: u64,
+    /// Time for a call that computes.
     #[serde(with = "values::duration")]
-    pub call_timeout: Duration,
+    pub compute_timeout: Duration,
+    /// Time for a call that talks to servers or starts them.
+    #[serde(with = "values::duration")]
+    pub talk_timeout: Duration,
+    /// Calls into one plugin at the same time; more wait.
+    pub concurrent_calls: usize,
     pub compile_threads: usize,
 }
 

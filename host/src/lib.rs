@@ -2,10 +2,15 @@
 //!
 //! Modules may import those to their right: `api → service → operations → {runtime, store} → model`.
 
+pub mod api;
+pub mod app;
+pub mod cli;
 pub mod config;
 pub mod model;
 pub mod operations;
 pub mod runtime;
+pub mod service;
 pub mod shim;
 pub mod store;
 pub mod supervisor;
+pub mod telemetry;

@@ -1,16 +1,14 @@
-//! The command line.
+//! The `berth` program: the command line, and the two subcommands that databases' own processes begin with.
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    // One of these runs beside every member of every database, so they are told apart before
+    // anything of the host is set up.
     let mut args = std::env::args_os().skip(1);
-    // Hidden: what the host starts beside each server. They must stay small, so nothing comes before them.
     match args.next().as_ref().and_then(|word| word.to_str()) {
         Some("shim") => berth::shim::run(args),
         Some("exec") => berth::shim::exec(args),
-        Some(_) | None => {
-            eprintln!("usage: berth serve");
-            ExitCode::from(2)
-        }
+        Some(_) | None => berth::cli::run(),
     }
 }

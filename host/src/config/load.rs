@@ -1,7 +1,6 @@
 //! Reading `berth.toml`: its tables laid over the defaults, and every problem told with key and line.
 
 use std::fmt;
-use std::net::IpAddr;
 use std::path::Path;
 
 use serde::Deserialize;
@@ -111,7 +110,7 @@ impl Config {
                 "must begin at 1000 or above: users below belong to the system".to_owned();
             return at(&["node", "uids"], message);
         }
-        if self.node.public_address.is_none() && is_unspecified(self.node.endpoint_address) {
+        if self.node.public_address.is_none() && self.node.endpoint_address.is_unspecified() {
             let message = "must be given when `node.endpoint_address` is every address: clients cannot be told that one";
             return at(&["node", "public_address"], message.to_owned());
         }
@@ -176,10 +175,6 @@ impl Config {
         }
         None
     }
-}
-
-fn is_unspecified(address: IpAddr) -> bool {
-    address.is_unspecified()
 }
 
 /// Lay `given` over `base`, key by key.

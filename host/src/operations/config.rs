@@ -7,6 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
 use super::clock::Clock;
+use super::on_end::OnEnd;
 use crate::model::{Error, NodeName, Result};
 
 #[derive(Clone, Debug)]
@@ -29,6 +30,7 @@ pub struct NodeConfig {
     /// How long a stopping host waits for the steps that are under way.
     pub shutdown_grace: Duration,
     pub clock: Clock,
+    pub on_end: OnEnd,
 }
 
 impl NodeConfig {
@@ -45,6 +47,7 @@ impl NodeConfig {
             create_deadline: Duration::from_secs(600),
             shutdown_grace: Duration::from_secs(10),
             clock: Clock::system(),
+            on_end: OnEnd::default(),
         }
     }
 

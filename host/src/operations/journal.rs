@@ -145,6 +145,7 @@ impl Journal {
         match self.repo.finish(&mut next, outcome, failure, changes).await {
             Ok(()) => {
                 *record = next;
+                self.config.on_end.tell(&record.value);
                 Ok(Finish::Finished)
             }
             Err(error) if is_fenced(&error) => {

@@ -12,6 +12,7 @@ mod delete;
 mod driver;
 mod executor;
 mod journal;
+mod on_end;
 mod plain;
 mod secrets;
 mod workflow;
@@ -21,6 +22,7 @@ pub use config::NodeConfig;
 pub(crate) use contexts::instance_context_of;
 pub use contexts::{instance_context, target_context};
 pub use executor::Executor;
+pub use on_end::OnEnd;
 pub use secrets::password;
 
 use crate::model::OperationKind;

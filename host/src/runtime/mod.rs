@@ -35,7 +35,7 @@ use crate::model::{Digest, InstanceId, Result, Secret};
 
 pub use manifest::Capability;
 pub use plugins::Runtime;
-pub use programs::{Program, Programs};
+pub use programs::{Program, Programs, ProgramsError};
 pub use sandbox::Limits;
 
 /// What the runtime needs to know of the machine and of the operator's wishes.

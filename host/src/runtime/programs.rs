@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::MissingProgram;
 
@@ -14,7 +14,7 @@ use super::MissingProgram;
 pub struct Programs(BTreeMap<String, Places>);
 
 /// Where a program may be found. `{version}` stands for the version that a plan asks for.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Program {
     pub name: String,

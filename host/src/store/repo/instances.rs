@@ -168,7 +168,7 @@ impl Repo {
     }
 
     /// What an earlier request under this idempotency key made.
-    async fn replay(&self, idempotency: Option<&Idempotency>) -> Result<Option<Arc<Instance>>> {
+    pub async fn replay(&self, idempotency: Option<&Idempotency>) -> Result<Option<Arc<Instance>>> {
         let Some(idempotency) = idempotency else {
             return Ok(None);
         };

@@ -6,6 +6,8 @@ pub const META: &str = "meta/store";
 pub const INSTANCES: &str = "instance/";
 pub const OPERATIONS: &str = "operation/";
 pub const OPEN: &str = "open/";
+/// Written now and then to learn whether the store takes writes.
+pub const PROBE: &str = "probe";
 pub const API_KEYS: &str = "api-key/";
 pub const IDEMPOTENCY: &str = "idempotency/";
 

@@ -10,6 +10,7 @@ mod encoding;
 mod instances;
 mod keys;
 mod operations;
+mod probe;
 mod purge;
 mod records;
 mod reservations;

@@ -97,6 +97,11 @@ impl View {
         self.read().totals.by_phase()
     }
 
+    /// The same by engine too; what there is none of is left out.
+    pub fn counts(&self) -> BTreeMap<(Phase, String), u64> {
+        self.read().totals.by_phase_and_engine()
+    }
+
     pub(super) fn operations_finished_before(&self, cutoff: Timestamp) -> Vec<OperationId> {
         self.read().operations.finished_before(cutoff)
     }

@@ -62,6 +62,15 @@ impl Totals {
         Phase::ALL.map(|phase| (phase, sum(phase))).into()
     }
 
+    pub fn by_phase_and_engine(&self) -> BTreeMap<(Phase, String), u64> {
+        let mut counts = BTreeMap::new();
+        for (bucket, total) in self.0.get(&None).into_iter().flatten() {
+            let key = (bucket.phase, bucket.engine.to_string());
+            *counts.entry(key).or_default() += total.instances;
+        }
+        counts
+    }
+
     /// The sum over the buckets that fit.
     pub fn sum(&self, owner: Owner, fits: impl Fn(Phase, &str, &str) -> bool) -> Total {
         let mut sum = Total::default();

@@ -1,0 +1,211 @@
+//! The dialect's wire types, exactly as its document has them.
+
+use axum::http::HeaderMap;
+use jiff::Timestamp;
+use serde::{Serialize, Serializer};
+
+use super::status::{self, Status};
+use crate::api::error::ApiError;
+use crate::api::input::{Fields, Params};
+use crate::api::paging;
+use crate::model::plugin::Connection;
+use crate::model::{FieldProblem, Instance, Kind};
+use crate::service::{Control, Cursor, Draft, InstanceQuery};
+
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
+const LONGEST_KEY: usize = 255;
+const FIELDS: [&str; 7] = [
+    "name",
+    "db_type",
+    "version",
+    "plan_id",
+    "region",
+    "storage_gb",
+    "replicas",
+];
+const FILTERS: [&str; 6] = ["status", "type", "db_type", "region", "limit", "cursor"];
+
+/// A database as lists and reads show it.
+#[derive(Serialize)]
+pub struct Database<'a> {
+    id: &'a str,
+    project_id: String,
+    name: &'a str,
+    slug: String,
+    db_type: &'a str,
+    version: &'a str,
+    plan_id: &'a str,
+    status: Status,
+    region: &'a str,
+    storage_gb: u32,
+    replicas: u32,
+    #[serde(serialize_with = "to_the_second")]
+    created_at: Timestamp,
+}
+
+/// A database as its creation is answered.
+#[derive(Serialize)]
+pub struct Accepted<'a> {
+    id: &'a str,
+    name: &'a str,
+    db_type: &'a str,
+    status: Status,
+    #[serde(serialize_with = "to_the_second")]
+    created_at: Timestamp,
+}
+
+/// How to connect. What an engine has no notion of is left out.
+#[derive(Serialize)]
+pub struct Credentials<'a> {
+    host: &'a str,
+    port: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    username: Option<&'a str>,
+    password: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    database: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ssl_mode: Option<&'a str>,
+    connection_string: &'a str,
+}
+
+/// What a list was asked for.
+pub struct Asked {
+    pub query: InstanceQuery,
+    /// Health decides about it too, which the query cannot.
+    pub status: Option<Status>,
+}
+
+impl<'a> Database<'a> {
+    pub fn of(instance: &'a Instance, control: &Control) -> Self {
+        let spec = &instance.spec;
+        let project = control.catalogue().project(instance.project);
+        Self {
+            id: instance.alias.as_str(),
+            project_id: match project {
+                Some(project) => project.alias.clone(),
+                None => instance.project.to_string(),
+            },
+            name: spec.name.as_str(),
+            slug: spec.name.slug(),
+            db_type: &spec.engine,
+            version: &spec.version,
+            plan_id: &instance.plan,
+            status: shown(instance, control),
+            region: &instance.region,
+            storage_gb: spec.storage_gb,
+            replicas: spec.replicas,
+            created_at: instance.created_at,
+        }
+    }
+}
+
+impl<'a> Accepted<'a> {
+    pub fn of(instance: &'a Instance, control: &Control) -> Self {
+        Self {
+            id: instance.alias.as_str(),
+            name: instance.spec.name.as_str(),
+            db_type: &instance.spec.engine,
+            status: shown(instance, control),
+            created_at: instance.created_at,
+        }
+    }
+}
+
+impl<'a> Credentials<'a> {
+    pub fn of(connection: &'a Connection) -> Self {
+        Self {
+            host: &connection.host,
+            port: connection.port,
+            username: connection.username.as_deref(),
+            password: connection.password.expose(),
+            database: connection.database.as_deref(),
+            ssl_mode: connection.tls_mode.as_deref(),
+            connection_string: connection.uri.expose(),
+        }
+    }
+}
+
+/// A creation as it was asked for, with every field that could not be read.
+pub fn draft(mut fields: Fields, headers: &HeaderMap) -> Draft {
+    let digest = fields.digest();
+    let mut draft = Draft {
+        name: fields.required_text("name"),
+        engine: fields.required_text("db_type"),
+        version: fields.text("version"),
+        plan: fields.required_text("plan_id"),
+        region: fields.required_text("region"),
+        storage_gb: fields.integer("storage_gb"),
+        replicas: fields.integer("replicas"),
+        idempotency: None,
+        problems: fields.finish(&FIELDS),
+    };
+    match idempotency_key(headers) {
+        Ok(key) => draft.idempotency = key.map(|key| (key, digest)),
+        Err(problem) => draft.problems.push(problem),
+    }
+    draft
+}
+
+pub fn query(mut params: Params) -> Result<Asked, ApiError> {
+    let statuses = Status::ALL.map(Status::as_str).join(", ");
+    let status = params.parsed("status", &format!("one of {statuses}"), Status::parse);
+    let mut engine = params.text("type");
+    if let Some(other) = params.text("db_type") {
+        if engine.as_ref().is_some_and(|engine| *engine != other) {
+            params.refuse(
+                "db_type",
+                "says something else than `type`",
+                "give one of them",
+            );
+        }
+        engine = Some(other);
+    }
+    let mut query = InstanceQuery {
+        phases: status.map(Status::phases).unwrap_or_default(),
+        engine,
+        region: params.text("region"),
+        limit: paging::limit(&mut params),
+        ..InstanceQuery::default()
+    };
+    if let Some(cursor) = params.text("cursor") {
+        match Cursor::parse(&cursor, query.order, "cursor") {
+            Ok(cursor) => query.after = Some(cursor),
+            Err(error) => params.add(error),
+        }
+    }
+    params.finish(&FILTERS)?;
+    Ok(Asked { query, status })
+}
+
+fn shown(instance: &Instance, control: &Control) -> Status {
+    status::of(instance.phase(), control.health().get(instance.id).as_ref())
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, FieldProblem> {
+    let Some(value) = headers.get(IDEMPOTENCY_KEY) else {
+        return Ok(None);
+    };
+    let key = value.to_str().ok().map(str::trim);
+    let key = key.filter(|key| (1..=LONGEST_KEY).contains(&key.len()));
+    key.map(|key| Some(key.to_owned())).ok_or_else(|| {
+        let help = format!("1 to {LONGEST_KEY} characters, a UUID for example");
+        FieldProblem::new("Idempotency-Key", "is not a usable key", help)
+    })
+}
+
+/// RFC 3339 in UTC, without fractions.
+fn to_the_second<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("{at:.0}"))
+}
+
+impl Params {
+    /// Take over what the core found wrong with a parameter.
+    fn add(&mut self, error: crate::model::Error) {
+        if let Kind::Invalid(problems) = error.kind {
+            for problem in problems {
+                self.refuse(&problem.field, &problem.reason, &problem.help);
+            }
+        }
+    }
+}

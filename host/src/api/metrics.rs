@@ -1,0 +1,176 @@
+//! Counts and times for Prometheus. What is counted lives here; what is read at the moment of asking is taken
+//! from the control plane then.
+
+use std::time::Duration;
+
+use axum::http::{Method, StatusCode};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+use crate::model::{Operation, Result};
+use crate::service::Control;
+
+/// Upper bounds in seconds: from a read out of memory to a request that waits for a server.
+const BUCKETS: [f64; 12] = [
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 2.5, 10.0,
+];
+
+/// The same for work that goes on in the background.
+const LONG_BUCKETS: [f64; 10] = [0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0, 600.0];
+
+pub struct Metrics {
+    pub http: Http,
+    registry: Registry,
+}
+
+/// Requests by route.
+#[derive(Clone)]
+pub struct Http {
+    requests: Family<Answered, Counter>,
+    seconds: Family<Asked, Histogram>,
+}
+
+/// Operations that have ended in this process.
+#[derive(Clone)]
+pub struct Operations {
+    ended: Family<Ended, Counter>,
+    seconds: Family<Ended, Histogram>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Ended {
+    kind: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Answered {
+    method: &'static str,
+    route: String,
+    status: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Asked {
+    method: &'static str,
+    route: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct InPhase {
+    phase: &'static str,
+    engine: String,
+}
+
+impl Metrics {
+    /// `operations` is told of what ends from the start, before there is anything to ask about it.
+    pub fn new(control: Control, operations: Operations) -> Self {
+        let mut registry = Registry::with_prefix("berth");
+        let http = Http {
+            requests: Family::default(),
+            seconds: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
+        };
+        registry.register("http_requests", "Requests answered", http.requests.clone());
+        registry.register(
+            "http_request_seconds",
+            "Time from a request to its answer",
+            http.seconds.clone(),
+        );
+        let ended = operations.ended.clone();
+        registry.register("operations", "Operations that have ended", ended);
+        registry.register(
+            "operation_seconds",
+            "Time from the request for an operation to its end",
+            operations.seconds.clone(),
+        );
+        registry.register_collector(Box::new(Instances(control)));
+        Self { http, registry }
+    }
+
+    pub fn encode(&self) -> Result<String> {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry)
+            .map_err(crate::model::Error::internal)?;
+        Ok(text)
+    }
+}
+
+impl Http {
+    /// `route` is the pattern that matched, never a path: a path has no end of values.
+    pub fn count(&self, method: &Method, route: &str, status: StatusCode, took: Duration) {
+        let asked = Asked {
+            method: known(method),
+            route: route.to_owned(),
+        };
+        let answered = Answered {
+            method: asked.method,
+            route: asked.route.clone(),
+            status: status.as_u16(),
+        };
+        self.requests.get_or_create(&answered).inc();
+        self.seconds
+            .get_or_create(&asked)
+            .observe(took.as_secs_f64());
+    }
+}
+
+impl Default for Operations {
+    fn default() -> Self {
+        Self {
+            ended: Family::default(),
+            seconds: Family::new_with_constructor(|| Histogram::new(LONG_BUCKETS)),
+        }
+    }
+}
+
+impl Operations {
+    pub fn count(&self, operation: &Operation) {
+        let labels = Ended {
+            kind: operation.kind.as_str(),
+            outcome: operation.status.as_str(),
+        };
+        let ended = operation.finished_at.unwrap_or(operation.updated_at);
+        let took = ended.duration_since(operation.created_at).as_secs_f64();
+        self.ended.get_or_create(&labels).inc();
+        self.seconds.get_or_create(&labels).observe(took);
+    }
+}
+
+/// Databases as they are recorded, counted when they are asked for.
+#[derive(Debug)]
+struct Instances(Control);
+
+impl Collector for Instances {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> std::fmt::Result {
+        let help = "Databases by phase and engine";
+        let mut gauge = encoder.encode_descriptor("instances", help, None, MetricType::Gauge)?;
+        for ((phase, engine), count) in self.0.repo().view().counts() {
+            let labels = InPhase {
+                phase: phase.as_str(),
+                engine,
+            };
+            ConstGauge::new(count).encode(gauge.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+}
+
+/// Anybody may send any word as a method.
+fn known(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
+    }
+}

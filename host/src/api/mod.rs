@@ -1,0 +1,81 @@
+//! The REST APIs. A dialect owns its wire types, its names of fields and its statuses; what is common to all
+//! stands beside them. Handlers take a request apart, ask the service, and render what it says.
+//!
+//! Never decides what is allowed, and never shows an error's cause.
+
+mod admin;
+mod auth;
+mod databases;
+mod edge;
+mod error;
+mod health;
+mod input;
+mod metrics;
+mod paging;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::{Method, StatusCode, Uri};
+use axum::middleware;
+use axum::routing::get;
+
+use crate::service::Control;
+use error::ApiError;
+pub use metrics::{Metrics, Operations as OperationMetrics};
+
+/// What every handler shares.
+#[derive(Clone)]
+pub struct Api {
+    pub control: Control,
+    pub metrics: Arc<Metrics>,
+    pub limits: Limits,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    pub body_bytes: usize,
+    pub request_timeout: Duration,
+}
+
+impl Api {
+    pub fn new(control: Control, operations: OperationMetrics, limits: Limits) -> Self {
+        let metrics = Arc::new(Metrics::new(control.clone(), operations));
+        Self {
+            control,
+            metrics,
+            limits,
+        }
+    }
+
+    /// All routes of Berth.
+    pub fn router(self) -> Router {
+        Router::new()
+            .merge(databases::routes())
+            .merge(admin::routes())
+            .route("/healthz", get(health::alive))
+            .route("/readyz", get(health::ready))
+            .route("/metrics", get(health::metrics))
+            .fallback(nowhere)
+            .method_not_allowed_fallback(wrong_method)
+            .layer(DefaultBodyLimit::max(self.limits.body_bytes))
+            .layer(middleware::from_fn_with_state(self.clone(), edge::surround))
+            .with_state(self)
+    }
+}
+
+async fn nowhere(uri: Uri) -> ApiError {
+    let message = format!("there is nothing at {}", uri.path());
+    ApiError::http(StatusCode::NOT_FOUND, "no_such_route", message)
+}
+
+async fn wrong_method(method: Method, uri: Uri) -> ApiError {
+    let message = format!("{} cannot be asked for {method}", uri.path());
+    ApiError::http(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method_not_allowed",
+        message,
+    )
+}

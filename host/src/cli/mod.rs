@@ -1,0 +1,120 @@
+//! The command line: `berth serve`, and what an operator needs beside it. What a command does is in `app`.
+
+mod admin_key;
+mod config;
+mod serve;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Config, ConfigError};
+use crate::model::Error;
+
+/// A self-hosted control plane for databases.
+#[derive(Parser)]
+#[command(name = "berth", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the control plane until it is asked to end. Databases go on without it.
+    Serve(serve::Serve),
+    /// Look at the configuration.
+    #[command(subcommand)]
+    Config(config::Command),
+    /// The key that opens everything.
+    #[command(subcommand)]
+    AdminKey(admin_key::Command),
+}
+
+/// Where settings come from.
+#[derive(Args)]
+struct Source {
+    /// Settings to lay over the defaults; berth.example.toml explains them
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// Why a command was not carried out, for the person who gave it.
+enum Refusal {
+    Config(ConfigError),
+    Command(Error),
+}
+
+pub fn run() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Serve(serve) => serve.run(),
+        Command::Config(command) => command.run(),
+        Command::AdminKey(command) => command.run(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Refusal::Config(error)) => {
+            eprintln!("berth: {error}");
+            ExitCode::from(2)
+        }
+        Err(Refusal::Command(error)) => {
+            eprintln!("berth: {error}");
+            report_cause(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+impl Source {
+    fn load(&self) -> Result<Config, Refusal> {
+        match &self.config {
+            Some(path) => Ok(Config::load(path)?),
+            None => Ok(Config::default()),
+        }
+    }
+}
+
+/// On a terminal the cause is for the right eyes: whoever may start berth.
+fn report_cause(error: &Error) {
+    let mut cause = std::error::Error::source(error);
+    while let Some(current) = cause {
+        let text = current.to_string();
+        if !error.public().contains(&text) {
+            eprintln!("  because: {text}");
+        }
+        cause = current.source();
+    }
+}
+
+fn block_on<T>(work: impl Future<Output = crate::model::Result<T>>) -> Result<T, Refusal> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(Error::internal)?;
+    Ok(runtime.block_on(work)?)
+}
+
+impl From<ConfigError> for Refusal {
+    fn from(error: ConfigError) -> Self {
+        Self::Config(error)
+    }
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self::Command(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,120 @@
+//! Reading and deleting instances.
+
+use std::sync::Arc;
+
+use super::{Caller, Control, unbroken};
+use crate::model::health::Health;
+use crate::model::{Alias, Error, Instance, InstanceId, Operation, OperationKind, Phase, Result};
+use crate::store::view::{Cursor, InstanceQuery};
+
+/// How a caller names an instance.
+#[derive(Clone, Debug)]
+pub enum InstanceRef {
+    Alias(Alias),
+    Id(InstanceId),
+}
+
+/// Part of a list.
+pub struct Listed {
+    pub items: Vec<Arc<Instance>>,
+    pub next: Option<Cursor>,
+}
+
+impl InstanceRef {
+    pub fn alias(text: &str) -> Option<Self> {
+        Alias::parse(text).map(Self::Alias)
+    }
+
+    /// Either form; none for what can name nothing.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::alias(text).or_else(|| text.parse().ok().map(Self::Id))
+    }
+}
+
+impl Control {
+    /// One instance. Another project's is as if it were not there.
+    pub fn instance(&self, caller: &Caller, which: &InstanceRef) -> Result<Arc<Instance>> {
+        let view = self.repo().view();
+        let found = match which {
+            InstanceRef::Alias(alias) => view.by_alias(alias),
+            InstanceRef::Id(id) => view.get(*id),
+        };
+        found
+            .filter(|instance| caller.may_see(instance.project))
+            .ok_or_else(|| Error::not_found("there is no such database"))
+    }
+
+    /// The caller's instances. `keep` can leave out more than the query can say; pages are full all the same.
+    pub fn list_instances(
+        &self,
+        caller: &Caller,
+        mut query: InstanceQuery,
+        keep: impl Fn(&Instance, Option<&Health>) -> bool,
+    ) -> Listed {
+        query.project = caller.scope();
+        let wanted = query.limit;
+        let mut items = Vec::new();
+        loop {
+            let page = self.repo().view().list(&query);
+            let kept = page.items.into_iter().filter(|instance| {
+                let health = self.health().get(instance.id);
+                keep(instance, health.as_ref())
+            });
+            items.extend(kept);
+            let full = wanted.is_none_or(|wanted| items.len() >= wanted);
+            if full || page.next.is_none() {
+                return Listed {
+                    items,
+                    next: page.next,
+                };
+            }
+            query.after = page.next;
+            query.limit = wanted.map(|wanted| wanted - items.len());
+        }
+    }
+
+    /// Have it deleted. Asking again while that goes on, or when it is done, changes nothing.
+    pub async fn delete_instance(
+        &self,
+        caller: &Caller,
+        which: &InstanceRef,
+    ) -> Result<Arc<Instance>> {
+        let instance = self.instance(caller, which)?;
+        let control = self.clone();
+        let caller = caller.clone();
+        unbroken(async move { control.begin_delete(&caller, &instance).await }).await
+    }
+
+    /// The operation that holds the instance, if one does.
+    pub async fn current_operation(&self, instance: &Instance) -> Result<Option<Operation>> {
+        let Some(id) = instance.operation else {
+            return Ok(None);
+        };
+        Ok(self.repo().operation(id).await?.map(|found| found.value))
+    }
+
+    async fn begin_delete(
+        &self,
+        caller: &Caller,
+        instance: &Arc<Instance>,
+    ) -> Result<Arc<Instance>> {
+        match instance.phase() {
+            Phase::Deleting | Phase::Deleted => return Ok(instance.clone()),
+            Phase::Creating | Phase::Running | Phase::Failed => {}
+        }
+        let new = self
+            .executor()
+            .new_operation(OperationKind::Delete, caller.request_id.clone());
+        match self.repo().begin(instance.id, new).await {
+            Ok((instance, _)) => {
+                self.executor().wake();
+                Ok(instance)
+            }
+            // Another caller may have been first.
+            Err(error) => match self.repo().view().get(instance.id) {
+                Some(now) if matches!(now.phase(), Phase::Deleting | Phase::Deleted) => Ok(now),
+                Some(_) | None => Err(error),
+            },
+        }
+    }
+}

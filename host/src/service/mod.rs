@@ -1,0 +1,141 @@
+//! What a caller may ask for: rules, quotas, the catalogue. Dialects come here with their requests taken apart
+//! and get the model's own types back. Never knows HTTP, and changes nothing but through the repository's
+//! named commits and an engine's own calls.
+
+pub mod catalogue;
+pub mod creation;
+pub mod credentials;
+pub mod instances;
+pub mod keys;
+pub mod operations;
+pub mod plugins;
+mod quota;
+mod readiness;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use crate::model::project::Role;
+use crate::model::{Error, InstanceId, KeyId, NodeName, ProjectId, Result};
+use crate::operations::Executor;
+use crate::runtime::Plugins;
+use crate::store::repo::Repo;
+use crate::supervisor::HealthBook;
+
+pub use catalogue::Catalogue;
+pub use creation::{Created, Draft};
+pub use instances::InstanceRef;
+
+/// What lists can be asked for.
+pub use crate::store::view::{Cursor, InstanceQuery, OperationQuery};
+
+/// Everything that can be asked of Berth. Clones are the same one.
+#[derive(Clone)]
+pub struct Control(Arc<Inner>);
+
+pub struct Parts {
+    pub repo: Repo,
+    pub plugins: Arc<dyn Plugins>,
+    pub executor: Executor,
+    pub health: HealthBook,
+    pub catalogue: Catalogue,
+    /// The host that new instances are recorded under.
+    pub node: NodeName,
+    /// How many operations may be open before new ones are refused.
+    pub max_open: usize,
+    /// The task that drives operations.
+    pub driving: tokio::task::AbortHandle,
+}
+
+struct Inner {
+    parts: Parts,
+    promised: quota::Promised,
+    probed: readiness::Probed,
+    /// One at a time may learn or change an instance's password.
+    password_locks: Mutex<HashMap<InstanceId, Weak<tokio::sync::Mutex<()>>>>,
+}
+
+/// Who asks.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    pub key: KeyId,
+    pub project: ProjectId,
+    pub role: Role,
+    pub request_id: Option<String>,
+}
+
+impl Caller {
+    /// The project whose instances are shown; none for all of them.
+    pub fn scope(&self) -> Option<ProjectId> {
+        match self.role {
+            Role::Admin => None,
+            Role::Member => Some(self.project),
+        }
+    }
+
+    fn may_see(&self, project: ProjectId) -> bool {
+        self.scope().is_none_or(|own| own == project)
+    }
+}
+
+impl Control {
+    pub fn new(parts: Parts) -> Self {
+        Self(Arc::new(Inner {
+            parts,
+            promised: quota::Promised::default(),
+            probed: readiness::Probed::default(),
+            password_locks: Mutex::default(),
+        }))
+    }
+
+    pub fn repo(&self) -> &Repo {
+        &self.0.parts.repo
+    }
+
+    pub fn catalogue(&self) -> &Catalogue {
+        &self.0.parts.catalogue
+    }
+
+    pub fn health(&self) -> &HealthBook {
+        &self.0.parts.health
+    }
+
+    fn parts(&self) -> &Parts {
+        &self.0.parts
+    }
+
+    fn plugins(&self) -> &dyn Plugins {
+        self.0.parts.plugins.as_ref()
+    }
+
+    fn executor(&self) -> &Executor {
+        &self.0.parts.executor
+    }
+
+    fn password_lock(&self, id: InstanceId) -> Arc<tokio::sync::Mutex<()>> {
+        let locks = &self.0.password_locks;
+        let mut locks = locks.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(lock) = locks.get(&id).and_then(Weak::upgrade) {
+            return lock;
+        }
+        locks.retain(|_, lock| lock.strong_count() > 0);
+        let lock = Arc::default();
+        locks.insert(id, Arc::downgrade(&lock));
+        lock
+    }
+}
+
+impl std::fmt::Debug for Control {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Control")
+    }
+}
+
+/// Carry a change through, also when its caller has gone away in the middle of it.
+async fn unbroken<T: Send + 'static>(
+    change: impl Future<Output = Result<T>> + Send + 'static,
+) -> Result<T> {
+    tokio::spawn(change)
+        .await
+        .unwrap_or_else(|gone| Err(Error::internal(format!("a change was cut short: {gone}"))))
+}

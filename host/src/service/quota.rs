@@ -1,0 +1,70 @@
+//! Quotas of projects, also between requests that race: what one was promised counts for the others until
+//! its commit counts by itself.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use super::Control;
+use crate::model::project::Project;
+use crate::model::{Error, ProjectId, Result};
+
+/// What was allowed and is not recorded yet.
+#[derive(Default)]
+pub(super) struct Promised(Mutex<HashMap<ProjectId, Amount>>);
+
+#[derive(Clone, Copy, Default)]
+struct Amount {
+    instances: u64,
+    storage_gb: u64,
+}
+
+/// Held until the commit is in the read model. It may then count twice for a moment, never not at all.
+pub(super) struct Promise<'a> {
+    book: &'a Promised,
+    project: ProjectId,
+    storage_gb: u64,
+}
+
+impl Control {
+    pub(super) fn promise(&self, project: &Project, storage_gb: u32) -> Result<Promise<'_>> {
+        let storage_gb = u64::from(storage_gb);
+        let book = &self.0.promised;
+        let mut amounts = book.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let promised = amounts.entry(project.id).or_default();
+        let view = self.repo().view();
+
+        let instances = view.live_count(project.id) + promised.instances;
+        if let Some(most) = project.max_instances
+            && instances >= u64::from(most)
+        {
+            return Err(Error::quota(format!(
+                "the project may have {most} databases and has {instances}"
+            )));
+        }
+        let storage = view.storage_gb(project.id) + promised.storage_gb;
+        if let Some(most) = project.max_storage_gb
+            && storage + storage_gb > most
+        {
+            return Err(Error::quota(format!(
+                "the project may have {most} GB of storage and has {storage} GB; {storage_gb} GB more is too much"
+            )));
+        }
+        promised.instances += 1;
+        promised.storage_gb += storage_gb;
+        Ok(Promise {
+            book,
+            project: project.id,
+            storage_gb,
+        })
+    }
+}
+
+impl Drop for Promise<'_> {
+    fn drop(&mut self) {
+        let mut amounts = self.book.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(amount) = amounts.get_mut(&self.project) {
+            amount.instances -= 1;
+            amount.storage_gb -= self.storage_gb;
+        }
+    }
+}

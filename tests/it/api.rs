@@ -1,0 +1,13 @@
+//! The APIs, asked in process: the real router, service, operations and repository over a store in memory and
+//! plugins that are not real.
+
+mod admin;
+mod creation;
+mod edge;
+mod harness;
+mod idempotency;
+mod lifecycle;
+mod lists;
+mod offer;
+mod passwords;
+mod refusals;
