@@ -81,19 +81,18 @@ impl Volume {
     /// Make the content last, then say that it is whole.
     pub fn complete(&self) -> io::Result<()> {
         // One pass over the file system is quicker than one over a thousand files, and reports write errors.
-        let dir = self.instance.open_dir(&self.path)?;
-        nix::unistd::syncfs(&dir)?;
+        // Directories are opened as files, for reading: a handle for paths alone cannot be synced.
+        nix::unistd::syncfs(&self.instance.open(&self.path)?)?;
         let mut options = OpenOptions::new();
         options.write(true).create_new(true).mode(0o600);
         let mut marker = self.instance.open_with(&self.marker, &options)?;
         marker.write_all(b"The directory beside this file was filled completely.\n")?;
         marker.sync_all()?;
-        let parent = self.path.parent().unwrap_or(Path::new(""));
-        let parent = match parent.as_os_str().is_empty() {
-            true => self.instance.try_clone()?,
-            false => self.instance.open_dir(parent)?,
+        let parent = match self.path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            Some(_) | None => Path::new("."),
         };
-        parent.into_std_file().sync_all()
+        self.instance.open(parent)?.sync_all()
     }
 }
 
