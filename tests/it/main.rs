@@ -6,4 +6,5 @@ mod faults;
 mod kill;
 mod lifecycle;
 mod runtime;
+mod shim;
 mod tidy;
