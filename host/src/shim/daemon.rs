@@ -67,7 +67,12 @@ pub fn launch(home: &Home) -> Result<(), String> {
 /// The second stage: be the member's shim until there is nothing to do.
 pub fn serve(home: Home) -> Result<(), String> {
     detach().map_err(|e| format!("the shim could not detach itself: {e}"))?;
-    let Some(lock) = lock(&home).map_err(|e| format!("the lock could not be taken: {e}"))? else {
+    let lock = take_place(&home).map_err(|e| {
+        let problem = format!("the lock could not be taken: {e}");
+        say(&problem);
+        problem
+    })?;
+    let Some(lock) = lock else {
         say(BUSY);
         return Ok(());
     };
@@ -97,8 +102,18 @@ fn say(word: &str) {
     }
 }
 
-/// Held until this process ends. `None` when another shim has it. The process that held it before is gone
+/// Take the member's place, and say so. `None` when another shim has it. The process that held it before is gone
 /// afterwards: its children were told so, or have left their record.
+fn take_place(home: &Home) -> io::Result<Option<Flock<File>>> {
+    let Some(lock) = lock(home)? else {
+        return Ok(None);
+    };
+    let own = Identity::of(getpid().as_raw()).ok_or_else(|| io::Error::other("no /proc"))?;
+    files::write_in_place(&home.lock(), &own)?;
+    Ok(Some(lock))
+}
+
+/// The lock alone, which works on a full disk too. Held until this process ends, or the answer is dropped.
 pub fn lock(home: &Home) -> io::Result<Option<Flock<File>>> {
     let path = home.lock();
     let file = OpenOptions::new()
@@ -114,21 +129,18 @@ pub fn lock(home: &Home) -> io::Result<Option<Flock<File>>> {
         Err((_, errno)) => return Err(errno.into()),
     };
     if !is_same(&lock, &path)? {
-        // The member was removed while this waited for its turn.
         return Err(io::Error::other("the member was removed"));
     }
     let deadline = Instant::now() + PREDECESSOR;
     if let Some(before) = files::read::<Identity>(&path)? {
         // Files are closed before children hear of their parent's end.
-        while before.pid != getpid().as_raw() && before.is_alive() {
+        while before.is_alive() {
             if Instant::now() > deadline {
                 return Err(io::Error::other("an earlier shim does not end"));
             }
             thread::sleep(Duration::from_millis(1));
         }
     }
-    let own = Identity::of(getpid().as_raw()).ok_or_else(|| io::Error::other("no /proc"))?;
-    files::write_in_place(&path, &own)?;
     Ok(Some(lock))
 }
 

@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 const LIMIT: u64 = 8 * 1024 * 1024;
 /// Rotated files that are kept.
 const KEPT: u32 = 3;
+/// Past this multiple of the limit a file is not kept: its writer made it so, and copying it would fill the disk.
+const ABSURD: u64 = 16;
 /// Between two looks at the size.
 const LOOK: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(15));
 /// Marks the shim's own lines.
@@ -88,7 +90,7 @@ impl Log {
         let grown = size.saturating_sub(before);
         let elapsed = now.duration_since(then);
         if size > self.limit {
-            self.rotate();
+            self.rotate(size <= self.limit * ABSURD);
             size = 0;
         }
         self.last_look = (now, size);
@@ -100,11 +102,14 @@ impl Log {
         until_full.clamp(LOOK.0, LOOK.1)
     }
 
-    fn rotate(&self) {
+    fn rotate(&self, keep: bool) {
         for number in (1..KEPT).rev() {
             let _ = fs::rename(numbered(&self.dir, number), numbered(&self.dir, number + 1));
         }
-        let kept = fs::copy(current(&self.dir), numbered(&self.dir, 1));
+        let kept = match keep {
+            true => fs::copy(current(&self.dir), numbered(&self.dir, 1)),
+            false => Err(io::Error::other("it grew too large to be kept")),
+        };
         if kept.is_err() {
             // The disk is full, most likely. What is there is given up rather than let grow.
             let _ = fs::remove_file(numbered(&self.dir, 1));
@@ -201,6 +206,16 @@ mod tests {
             .unwrap();
         log.note("ended");
         assert_eq!(log.last_words(), "two | three | four [1m | five");
+    }
+
+    #[test]
+    fn one_that_was_blown_up_is_given_up() {
+        let (_dir, mut log) = log(1000);
+        log.open().unwrap().set_len(1 << 40).unwrap();
+        log.look();
+        let text = tail(&log.dir, 1000).unwrap();
+        assert!(text.contains("too large to be kept"), "{text}");
+        assert!(!numbered(&log.dir, 1).exists());
     }
 
     #[test]

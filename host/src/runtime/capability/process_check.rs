@@ -47,10 +47,13 @@ pub fn resolve(scope: &ProcessScope, service: &process::Service) -> Result<Servi
         .instance_dir
         .canonicalize()
         .map_err(|e| types::Error::Failed(format!("the instance has no directory: {e}")))?;
-    allow(
-        !nix::unistd::geteuid().is_root() || scope.files.uid.is_some_and(|uid| uid != 0),
-        || "an instance without a user of its own runs nothing on a host that is root".to_owned(),
-    )?;
+    let is_safe = match scope.files.uid {
+        Some(uid) => uid != 0,
+        None => !nix::unistd::geteuid().is_root(),
+    };
+    allow(is_safe, || {
+        "an instance without a user of its own runs nothing on a host that is root".to_owned()
+    })?;
     let bounds = Bounds::new(scope, &instance_dir);
     let init = service
         .init
@@ -161,8 +164,7 @@ fn resolve_program(
 fn check_file(scope: &ProcessScope, name: &str, path: &Path) -> Result<(), types::Error> {
     let (real, meta) = path
         .canonicalize()
-        .and_then(|real| Ok((real.metadata()?, real)))
-        .map(|(meta, real)| (real, meta))
+        .and_then(|real| Ok((real.clone(), real.metadata()?)))
         .map_err(|e| refused(format!("the program `{name}` cannot be read: {e}")))?;
     allow(may_run(&meta, scope.files.uid), || {
         format!(
@@ -282,3 +284,7 @@ fn allow(condition: bool, why_not: impl FnOnce() -> String) -> Result<(), types:
 fn refused(why: String) -> types::Error {
     types::Error::Failed(why)
 }
+
+#[cfg(test)]
+#[path = "process_check_tests.rs"]
+mod tests;
