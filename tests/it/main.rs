@@ -7,4 +7,5 @@ mod kill;
 mod lifecycle;
 mod runtime;
 mod shim;
+mod sweep;
 mod tidy;

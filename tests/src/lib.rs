@@ -2,6 +2,7 @@
 
 pub mod fake;
 pub mod fixture;
+pub mod node;
 pub mod real;
 pub mod wait;
 

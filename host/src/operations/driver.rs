@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use jiff::Timestamp;
-use tokio::sync::Notify;
+use tokio::sync::{Mutex, Notify};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -48,6 +48,8 @@ pub struct Driver<'a> {
     /// Says that the record may have changed.
     pub poke: &'a Notify,
     pub stopping: &'a CancellationToken,
+    /// The newest reason for a pause, as it was given and as it is recorded: most pauses repeat it.
+    pub reason: Mutex<Option<(String, String)>>,
 }
 
 /// What the record asks for.
@@ -122,7 +124,7 @@ impl Driver<'_> {
             Acted::Answered(Err(Stop::Fail { why })) => match W::ON_FAILURE {
                 OnFailure::Insist => self.pause(&context, None, &why).await,
                 OnFailure::Unwind => {
-                    let why = plain(self.repo, operation.instance, &why).await;
+                    let why = self.recordable(&why).await;
                     warn!(step = name, "failed: {why}");
                     self.unwind(&why).await
                 }
@@ -251,7 +253,7 @@ impl Driver<'_> {
         after: Option<Duration>,
         why: &str,
     ) -> Result<Option<Parted>, Gone> {
-        let why = plain(self.repo, self.journal.instance(), why).await;
+        let why = self.recordable(why).await;
         let operation = self.journal.read().await;
         let mut pause = after
             .unwrap_or_else(|| backoff(context.attempt))
@@ -283,6 +285,18 @@ impl Driver<'_> {
         }
         self.wait(pause).await?;
         Ok(None)
+    }
+
+    async fn recordable(&self, why: &str) -> String {
+        let mut reason = self.reason.lock().await;
+        match reason.as_ref() {
+            Some((given, recordable)) if given == why => recordable.clone(),
+            Some(_) | None => {
+                let recordable = plain(self.repo, self.journal.instance(), why).await;
+                *reason = Some((why.to_owned(), recordable.clone()));
+                recordable
+            }
+        }
     }
 
     /// Until the time is over, the operation is to be undone, or the host stops.

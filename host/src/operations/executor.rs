@@ -220,6 +220,7 @@ impl Executor {
             journal: &journal,
             poke,
             stopping,
+            reason: tokio::sync::Mutex::default(),
         };
         let parted = async {
             match kind {

@@ -2,11 +2,15 @@
 //! counted and inspected, and every call can be made to fail, before or after it acted.
 
 mod engine;
+mod gate;
 mod plugins;
+mod store;
 mod target;
 mod world;
 
-pub use engine::FakeEngine;
+pub use engine::{ENGINE, FakeEngine, VERSION};
+pub use gate::Gate;
 pub use plugins::FakePlugins;
-pub use target::FakeTarget;
+pub use store::GatedStore;
+pub use target::{FakeTarget, TARGET};
 pub use world::{Behaviour, Call, Fault, Live, When, World};

@@ -1,12 +1,13 @@
 //! The machine that the fakes act on. It knows what lives there, and what must never have been asked of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use berth::model::plugin::{Secrets, TargetContext};
 use berth::model::{Error, InstanceId, Result, Secret};
-use tokio::sync::watch;
+
+use super::gate::Gate;
 
 /// Clones are the same world.
 #[derive(Clone, Default)]
@@ -37,6 +38,8 @@ pub enum Fault {
     Fails,
     /// It says: not yet.
     NotYet,
+    /// It says: not before a minute has passed.
+    MuchLater,
     /// The plugin is not there now.
     Gone,
     Panics,
@@ -98,8 +101,8 @@ struct Inner {
     calls: Vec<Call>,
     faults: BTreeMap<usize, (Fault, When)>,
     violations: Vec<String>,
-    reached: Option<watch::Sender<usize>>,
-    gate: Option<(usize, watch::Receiver<bool>)>,
+    secrets_seen: BTreeSet<String>,
+    gate: Option<Gate>,
 }
 
 impl World {
@@ -148,25 +151,19 @@ impl World {
         }
     }
 
-    /// Hold call number `number` before it acts, until the sender says `true` or is dropped.
-    pub fn hold(&self, number: usize) -> watch::Sender<bool> {
-        let (open, gate) = watch::channel(false);
-        self.lock().gate = Some((number, gate));
-        open
+    /// Hold call number `number` before it acts.
+    pub fn hold(&self, number: usize) -> Gate {
+        let gate = Gate::at(number as u64);
+        self.lock().gate = Some(gate.clone());
+        gate
     }
 
-    /// Wait until call number `number` is made.
-    pub async fn reached(&self, number: usize) {
-        let mut reached = {
-            let mut inner = self.lock();
-            let made = inner.calls.len();
-            let sender = inner
-                .reached
-                .get_or_insert_with(|| watch::Sender::new(made));
-            sender.subscribe()
-        };
-        // The world keeps the sender, so this cannot fail.
-        let _ = reached.wait_for(|made| *made >= number).await;
+    /// Whether a text shows a secret that this machine was ever given.
+    pub fn shows_secret(&self, text: &str) -> bool {
+        self.lock()
+            .secrets_seen
+            .iter()
+            .any(|secret| text.contains(secret))
     }
 
     /// Make a call: `act` on the machine, unless the call was told to go wrong before that.
@@ -181,15 +178,12 @@ impl World {
             let mut inner = self.lock();
             inner.calls.push(call);
             let number = inner.calls.len();
-            if let Some(reached) = &inner.reached {
-                reached.send_replace(number);
-            }
-            let gate = inner.gate.clone().filter(|(held, _)| *held == number);
+            let gate = inner.gate.clone();
+            let gate = gate.filter(|gate| gate.is_at(number as u64));
             (number, inner.faults.get(&number).copied(), gate)
         };
-        if let Some((_, mut gate)) = gate {
-            // An error says that the sender is gone, and with it the hold.
-            let _ = gate.wait_for(|open| *open).await;
+        if let Some(gate) = gate {
+            gate.pass().await;
         }
         if let Some((fault, When::Before)) = fault {
             return Err(go_wrong(fault, number, call).await);
@@ -200,12 +194,14 @@ impl World {
                 live,
                 behaviour,
                 violations,
+                secrets_seen,
                 ..
             } = &mut *inner;
             act(&mut Machine {
                 live,
                 behaviour,
                 violations,
+                secrets_seen,
             })
         };
         match fault {
@@ -224,6 +220,7 @@ pub(super) struct Machine<'a> {
     pub live: &'a mut BTreeMap<InstanceId, Live>,
     pub behaviour: &'a Behaviour,
     violations: &'a mut Vec<String>,
+    secrets_seen: &'a mut BTreeSet<String>,
 }
 
 impl Machine<'_> {
@@ -234,6 +231,9 @@ impl Machine<'_> {
     /// Make it, or see that it is what was made before.
     pub fn apply(&mut self, context: &TargetContext) {
         let id = context.instance;
+        let passwords = context.secrets.values().map(Secret::expose);
+        let passwords = passwords.filter(|value| !value.contains('\n'));
+        self.secrets_seen.extend(passwords.map(str::to_owned));
         for request in &context.workload.secrets {
             let named = |name: &&String| name.split('.').next() == Some(&request.name);
             if !context.secrets.keys().any(|name| named(&name)) {
@@ -302,8 +302,10 @@ async fn go_wrong(fault: Fault, number: usize, call: Call) -> Error {
     match fault {
         Fault::Fails => Error::failed(format!("call {number} ({call:?}) failed")),
         Fault::NotYet => Error::retry(Duration::from_millis(40), format!("{call:?}: not yet")),
+        Fault::MuchLater => Error::retry(Duration::from_secs(60), format!("{call:?}: later")),
         Fault::Gone => Error::unavailable(format!("{call:?}: the plugin is not there")),
-        Fault::Panics => panic!("call {number} ({call:?}) panicked on purpose"),
+        // A panic that the process's hook does not print: it happens a thousand times.
+        Fault::Panics => std::panic::resume_unwind(Box::new("on purpose")),
         Fault::Hangs => std::future::pending().await,
     }
 }

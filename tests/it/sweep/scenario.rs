@@ -1,0 +1,386 @@
+//! One run of one operation in which something goes wrong, and the check of what is there afterwards.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use berth::model::operation::StepState;
+use berth::model::{
+    ConflictReason, Instance, Kind, Operation, OperationKind, OperationStatus, Outcome, Phase,
+};
+use berth::store::memory::Fault as StoreFault;
+use berth::store::view::{InstanceQuery, OperationQuery};
+use berth_tests::fake::{Fault, Gate, When};
+use berth_tests::node::{Machine, Node};
+
+use super::rows::{self, After};
+
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    pub kind: OperationKind,
+    /// Calls of plugins that go wrong, by their numbers.
+    pub calls: Vec<(usize, Fault, When)>,
+    /// In each life of the host, a commit at which something happens, counted from the life's first.
+    pub commits: Vec<(u64, StoreFault)>,
+    pub meddle: Option<Meddle>,
+}
+
+/// Somebody else wants something of the instance meanwhile.
+#[derive(Clone, Copy, Debug)]
+pub struct Meddle {
+    pub at: Point,
+    pub act: Act,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub enum Point {
+    /// A commit after the acceptance: it is taken and not yet answered.
+    Commit(u64),
+    /// A plugin's call, before it acts.
+    Call(usize),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Act {
+    Cancel,
+    Delete,
+    /// By two callers at once.
+    DeleteTwice,
+}
+
+/// What is known after a scenario whose check passed.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// How the newest operation ended; `None` when none was accepted.
+    pub outcome: Option<OperationStatus>,
+    pub calls: usize,
+    /// Of the first life.
+    pub commits: u64,
+    pub deaths: usize,
+    pub meddled: bool,
+}
+
+/// What callers were promised.
+#[derive(Default)]
+struct Promises {
+    cancelled: bool,
+    deleted: bool,
+}
+
+impl Scenario {
+    pub fn of(kind: OperationKind) -> Self {
+        Self {
+            kind,
+            calls: Vec::new(),
+            commits: Vec::new(),
+            meddle: None,
+        }
+    }
+
+    pub async fn run(&self) -> Report {
+        let machine = Machine::new();
+        let instance = rows::prepare(self.kind, &machine).await;
+        machine.world.forget_calls();
+        for (number, fault, when) in &self.calls {
+            machine.world.fault_at(*number, *fault, *when);
+        }
+        let mut deaths = 0;
+        let mut promises = Promises::default();
+        let mut node = self.boot(&machine, deaths).await;
+        let booted = node.store.commits();
+        tokio::select! {
+            begun = rows::begin(self.kind, &node, instance) => {
+                // A lost answer is no acceptance and no refusal; what is recorded counts.
+                if let Err(error) = begun {
+                    assert!(error.is_retryable(), "{error:?}");
+                }
+            }
+            () = node.store.killed() => {}
+        }
+        let mut meddle = self
+            .meddle
+            .map(|meddle| (meddle, gate(&meddle, &machine, &node)));
+        node.start();
+        let mut first_life = None;
+        loop {
+            let ended = tokio::select! {
+                biased;
+                () = node.store.killed() => false,
+                () = async {
+                    if let Some((meddle, gate)) = &meddle {
+                        meddle.carry_out(gate, &node, &mut promises).await;
+                    }
+                    all_ended(&node).await;
+                } => true,
+            };
+            first_life.get_or_insert_with(|| node.store.commits() - booted);
+            if ended {
+                break;
+            }
+            if let Some((_, gate)) = meddle.take() {
+                gate.open();
+            }
+            node.kill().await;
+            deaths += 1;
+            node = self.boot(&machine, deaths).await;
+            node.start();
+        }
+        let calls = machine.world.calls().len();
+        let newest = check(&machine, &node, &promises).await;
+        Report {
+            outcome: newest.map(|operation| operation.status),
+            calls,
+            commits: first_life.unwrap_or_default(),
+            deaths,
+            meddled: promises.cancelled || promises.deleted,
+        }
+    }
+
+    async fn boot(&self, machine: &Machine, life: usize) -> Node {
+        let node = machine.boot().await;
+        if let Some((number, fault)) = self.commits.get(life) {
+            node.store.fault_at(node.store.commits() + number, *fault);
+        }
+        node
+    }
+}
+
+impl Meddle {
+    async fn carry_out(&self, gate: &Gate, node: &Node, promises: &mut Promises) {
+        tokio::select! {
+            () = gate.reached() => {}
+            // It ended without coming to this point.
+            () = all_ended(node) => return,
+        }
+        let operation = operations(node).await.pop().expect("one was accepted");
+        match self.act {
+            Act::Cancel => match node.repo.request_cancel(operation.id).await {
+                Ok(_) => promises.cancelled = true,
+                Err(error) => assert!(
+                    matches!(error.kind, Kind::Conflict(ConflictReason::NotAllowedNow)),
+                    "{error:?}"
+                ),
+            },
+            Act::Delete => {
+                let accepted = is_accepted(node.delete(operation.instance).await);
+                promises.deleted |= accepted;
+            }
+            Act::DeleteTwice => {
+                let (one, other) = tokio::join!(
+                    node.delete(operation.instance),
+                    node.delete(operation.instance)
+                );
+                let accepted = [is_accepted(one), is_accepted(other)];
+                assert_ne!(accepted, [true, true], "two deletions were accepted");
+                promises.deleted |= accepted.contains(&true);
+            }
+        }
+        gate.open();
+    }
+}
+
+fn gate(meddle: &Meddle, machine: &Machine, node: &Node) -> Gate {
+    match meddle.at {
+        Point::Commit(number) => node.gated.hold(number),
+        Point::Call(number) => machine.world.hold(number),
+    }
+}
+
+/// Whether a deletion was accepted; refused it may only be because one is under way or done.
+fn is_accepted(answer: berth::model::Result<Operation>) -> bool {
+    match answer {
+        Ok(_) => true,
+        Err(error) => {
+            let expected = matches!(
+                error.kind,
+                Kind::Conflict(ConflictReason::WrongPhase | ConflictReason::Busy)
+            );
+            assert!(expected, "{error:?}");
+            false
+        }
+    }
+}
+
+/// Oldest first.
+async fn operations(node: &Node) -> Vec<Operation> {
+    let page = node.repo.operations(&OperationQuery::default()).await;
+    let mut operations = page.unwrap().items;
+    operations.sort_by_key(|operation| operation.id);
+    operations
+}
+
+async fn all_ended(node: &Node) {
+    // A commit whose answer was lost may not be in the read model yet, but it is in the index.
+    for id in node.repo.open_operations().await.unwrap() {
+        node.ended(id).await;
+    }
+    for operation in operations(node).await {
+        node.ended(operation.id).await;
+    }
+}
+
+/// Everything that must hold once all has ended. Answers the newest operation.
+async fn check(machine: &Machine, node: &Node, promises: &Promises) -> Option<Operation> {
+    let world = &machine.world;
+    assert_eq!(world.violations(), Vec::<String>::new());
+    // What has ended is over: nobody acts on it any more.
+    let calls = world.calls().len();
+    tokio::time::sleep(Duration::from_secs(70)).await;
+    assert_eq!(world.calls().len(), calls, "acted after the end");
+
+    let operations = operations(node).await;
+    let newest = operations.last().cloned();
+    let expected = newest.as_ref().map(|operation| {
+        let after = rows::after(operation.kind, outcome(operation));
+        after.unwrap_or_else(|| panic!("must never end so: {operation:?}"))
+    });
+    let query = InstanceQuery {
+        phases: Phase::ALL.to_vec(),
+        ..InstanceQuery::default()
+    };
+    let shown = node.repo.view().list(&query).items;
+    assert!(shown.len() <= 1, "{shown:?}");
+    let shown = shown.first();
+    assert_eq!(shown.is_some(), expected.is_some(), "{shown:?}");
+    if let (Some(shown), Some(expected)) = (shown, expected) {
+        let stored = node.repo.instance(shown.id).await.unwrap().unwrap();
+        assert_eq!(&stored, shown, "the read model is not what the store has");
+        check_instance(machine, node, &stored, expected).await;
+    }
+    check_keys(
+        machine,
+        shown.map(|shown| (shown.as_ref(), expected)),
+        &operations,
+    );
+    for operation in &operations {
+        check_operation(machine, operation);
+    }
+    if promises.deleted {
+        let phase = shown.map(|shown| shown.phase());
+        assert_eq!(phase, Some(Phase::Deleted), "an accepted deletion was lost");
+    }
+    if promises.cancelled {
+        let newest = newest
+            .as_ref()
+            .expect("it was accepted before it was cancelled");
+        assert_eq!(
+            newest.status,
+            OperationStatus::Cancelled,
+            "a cancellation was lost"
+        );
+    }
+    newest
+}
+
+async fn check_instance(machine: &Machine, node: &Node, instance: &Instance, expected: After) {
+    assert_eq!(instance.phase(), expected.phase, "{instance:?}");
+    assert_eq!(instance.operation, None);
+    assert_eq!(instance.failure.is_some(), failed(instance), "{instance:?}");
+    assert_eq!(machine.world.live_count(), usize::from(expected.lives));
+    let secrets = node.repo.secrets(instance.id).await.unwrap();
+    if !expected.lives {
+        assert_eq!(instance.endpoints, Vec::new());
+        assert_eq!(instance.reservation.ports, Vec::<u16>::new());
+        assert_eq!(instance.reservation.uid, None);
+        assert!(secrets.is_empty());
+        return;
+    }
+    let live = machine.world.live(instance.id).expect("it lives");
+    assert!(live.running);
+    assert_eq!(
+        live.applied.secrets, secrets,
+        "it has other secrets than recorded"
+    );
+    assert_eq!(live.applied.endpoints, instance.endpoints);
+    assert_eq!(live.applied.uid, instance.reservation.uid);
+    let ports: Vec<u16> = instance
+        .endpoints
+        .iter()
+        .map(|endpoint| endpoint.port)
+        .collect();
+    assert_eq!(instance.reservation.ports, ports);
+    assert_eq!(live.users.get("app_user"), secrets.get("app"));
+}
+
+/// Exactly the keys that must be there: anything else was left behind.
+fn check_keys(
+    machine: &Machine,
+    shown: Option<(&Instance, Option<After>)>,
+    operations: &[Operation],
+) {
+    let mut expected: BTreeSet<String> = BTreeSet::from(["meta/store".to_owned()]);
+    expected.extend(
+        operations
+            .iter()
+            .map(|operation| format!("operation/{}", operation.id)),
+    );
+    if let Some((instance, Some(after))) = shown {
+        let id = instance.id;
+        expected.insert(format!("instance/{id}"));
+        expected.insert(format!("alias/{}", instance.alias));
+        if after.named {
+            let slug = instance.spec.name.slug();
+            expected.insert(format!("slug/{}/{slug}", instance.project));
+        }
+        if after.lives {
+            let node = &instance.node;
+            expected.insert(format!("workload/{id}"));
+            expected.insert(format!("secrets/{id}"));
+            expected.extend(
+                instance
+                    .reservation
+                    .ports
+                    .iter()
+                    .map(|n| format!("port/{node}/{n}")),
+            );
+            expected.extend(
+                instance
+                    .reservation
+                    .uid
+                    .iter()
+                    .map(|n| format!("uid/{node}/{n}")),
+            );
+        }
+    }
+    let found: BTreeSet<String> = machine.keys().into_iter().collect();
+    assert_eq!(found, expected);
+}
+
+fn check_operation(machine: &Machine, operation: &Operation) {
+    assert!(operation.status.is_terminal(), "{operation:?}");
+    assert_eq!(operation.claim, None);
+    assert_eq!(operation.not_before, None);
+    assert!(operation.finished_at.is_some());
+    let states: Vec<StepState> = operation.steps.iter().map(|step| step.state).collect();
+    let succeeded = operation.status == OperationStatus::Succeeded;
+    for state in &states {
+        let right = match state {
+            StepState::Done => succeeded,
+            StepState::Undone | StepState::Pending => !succeeded,
+            StepState::Started => false,
+        };
+        assert!(right, "{operation:?}");
+    }
+    assert_eq!(operation.last_error.is_none(), succeeded, "{operation:?}");
+    let text = format!("{operation:?}");
+    assert!(!machine.world.shows_secret(&text), "shows a secret");
+}
+
+fn failed(instance: &Instance) -> bool {
+    match instance.phase() {
+        Phase::Failed => true,
+        Phase::Creating | Phase::Running | Phase::Deleting => false,
+        // A cancelled creation says so.
+        Phase::Deleted => instance.failure.is_some(),
+    }
+}
+
+fn outcome(operation: &Operation) -> Outcome {
+    match operation.status {
+        OperationStatus::Succeeded => Outcome::Succeeded,
+        OperationStatus::Failed => Outcome::Failed,
+        OperationStatus::Cancelled => Outcome::Cancelled,
+        OperationStatus::Pending | OperationStatus::Running | OperationStatus::Unwinding => {
+            panic!("not ended: {operation:?}")
+        }
+    }
+}
