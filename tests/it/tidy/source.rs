@@ -9,6 +9,8 @@ pub struct Source {
     /// From the root, with `/`.
     pub path: String,
     pub text: String,
+    /// Nothing in it but tests.
+    tests: bool,
 }
 
 /// The root of the repository.
@@ -31,6 +33,9 @@ impl Source {
         Self {
             path: path.to_owned(),
             text: text.to_owned(),
+            tests: path.starts_with("tests/")
+                || path.contains("/tests/")
+                || path.ends_with("/tests.rs"),
         }
     }
 
@@ -41,10 +46,18 @@ impl Source {
             collect(&root().join(folder), "rs", &mut paths);
         }
         paths.sort();
-        paths
+        let mut sources: Vec<Self> = paths
             .iter()
             .map(|path| Self::read(&relative(path)))
-            .collect()
+            .collect();
+        let of_tests: Vec<String> = sources.iter().flat_map(Self::modules_of_tests).collect();
+        for source in &mut sources {
+            let inner = |module: &String| source.path.starts_with(&format!("{module}/"));
+            source.tests |= of_tests
+                .iter()
+                .any(|module| source.path == format!("{module}.rs") || inner(module));
+        }
+        sources
     }
 
     /// The code, with comments and string literals blanked out; lines stay where they were.
@@ -65,7 +78,7 @@ impl Source {
     /// The code of tests: the whole of a test file, otherwise its unit tests.
     pub fn code_of_tests(&self) -> String {
         let code = self.code();
-        if self.is_tests() {
+        if self.tests {
             return code;
         }
         match unit_tests_at(&code) {
@@ -78,7 +91,7 @@ impl Source {
     }
 
     fn without_tests(&self, mut code: String) -> String {
-        if self.is_tests() {
+        if self.tests {
             return String::new();
         }
         if let Some(at) = unit_tests_at(&self.code()) {
@@ -87,11 +100,17 @@ impl Source {
         code
     }
 
-    fn is_tests(&self) -> bool {
-        self.path.starts_with("tests/")
-            || self.path.contains("/tests/")
-            || self.path.ends_with("/tests.rs")
-            || self.path.ends_with("_tests.rs")
+    /// Where the modules are that this file declares for tests only, without `.rs`.
+    fn modules_of_tests(&self) -> Vec<String> {
+        let (folder, file) = self.path.rsplit_once('/').unwrap_or(("", &self.path));
+        let folder = match file.trim_end_matches(".rs") {
+            "mod" | "lib" | "main" => folder.to_owned(),
+            stem => format!("{folder}/{stem}"),
+        };
+        test_modules(&self.code())
+            .filter(|(_, _, ends_with)| *ends_with == ';')
+            .map(|(_, name, _)| format!("{folder}/{name}"))
+            .collect()
     }
 }
 
@@ -120,23 +139,21 @@ pub fn relative(path: &Path) -> String {
 
 /// Where a file's own module of unit tests begins.
 fn unit_tests_at(code: &str) -> Option<usize> {
-    code.match_indices("#[cfg(test)]")
-        .map(|(at, _)| at)
-        .find(|at| {
-            let after = code[*at..]
-                .trim_start_matches("#[cfg(test)]")
-                .trim_start()
-                .trim_start_matches("pub ")
-                .trim_start_matches("pub(crate) ");
-            // `mod tests;` is another file, which is_tests knows.
-            after
-                .strip_prefix("mod ")
-                .and_then(|rest| {
-                    rest.find(['{', ';'])
-                        .map(|end| rest.as_bytes()[end] == b'{')
-                })
-                .unwrap_or(false)
-        })
+    test_modules(code).find_map(|(at, _, ends_with)| (ends_with == '{').then_some(at))
+}
+
+/// Modules for tests only: where they are declared, their names, and `{` or `;`.
+fn test_modules(code: &str) -> impl Iterator<Item = (usize, &str, char)> {
+    const MARK: &str = "#[cfg(test)]";
+    code.match_indices(MARK).filter_map(|(at, _)| {
+        let after = code[at + MARK.len()..].trim_start();
+        let after = after
+            .trim_start_matches("pub ")
+            .trim_start_matches("pub(crate) ");
+        let (name, _) = after.strip_prefix("mod ")?.split_once(['{', ';'])?;
+        let ends_with = after[4 + name.len()..].chars().next()?;
+        Some((at, name.trim(), ends_with))
+    })
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -294,6 +311,12 @@ fn unit_tests_are_told_apart() {
     assert!(!source.code_without_tests().contains("fn b"));
     assert!(source.code_of_tests().contains("fn b"));
     assert!(!source.code_of_tests().contains("fn a"));
+    assert_eq!(source.modules_of_tests(), ["host/src/x/far"]);
+    let parent = Source::sample(
+        "host/src/x/mod.rs",
+        "#[cfg(test)]\npub(crate) mod y;\nmod z;",
+    );
+    assert_eq!(parent.modules_of_tests(), ["host/src/x/y"]);
     let whole = Source::sample("tests/it/x.rs", "fn a() {}");
     assert!(whole.code_of_tests().contains("fn a"));
     assert!(whole.code_without_tests().is_empty());
