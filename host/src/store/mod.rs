@@ -62,6 +62,9 @@ pub enum StoreError {
     /// The commit breaks a rule of the trait.
     #[error("a commit was malformed: {0}")]
     Malformed(String),
+    /// The backend cannot take it now, a full disk for one; nothing was written.
+    #[error("the store cannot write: {0}")]
+    Refused(String),
     /// The backend failed. It is unknown whether the commit was taken.
     #[error("the store failed: {0}")]
     Backend(#[source] Box<dyn std::error::Error + Send + Sync>),

@@ -138,6 +138,10 @@ pub(super) fn store_error(error: StoreError) -> Error {
             "another request changed the same thing first; try again",
         ),
         StoreError::Malformed(_) => Error::internal(error),
+        StoreError::Refused(_) => Error::unavailable(
+            "the store cannot write now, and nothing was changed; is the data directory's disk full?",
+        )
+        .caused_by(error),
         StoreError::Backend(_) => Error::unavailable(
             "the store failed, and it is not known whether the request was taken; look, or repeat it \
              with the same idempotency key",

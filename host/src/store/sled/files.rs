@@ -33,17 +33,19 @@ impl Files {
         }
         let lock = lock(directory).map_err(|error| match error {
             Refusal::Held(by) => Error::failed(format!(
-                "the store in {} is in use by another process ({by}); is Berth running already?",
+                "the store in {} is in use by another process ({by}): is Berth running already?",
                 directory.display()
             )),
             Refusal::Io(error) => problem(error),
         })?;
-        let files = Self {
+        Ok(Self {
             directory: directory.to_owned(),
             _lock: lock,
-        };
-        files.remove_half_snapshots().map_err(problem)?;
-        Ok(files)
+        })
+    }
+
+    pub fn directory(&self) -> &Path {
+        &self.directory
     }
 
     /// The file that holds the records, for syncing.
@@ -70,7 +72,7 @@ impl Files {
         sync().map_err(|error| self.problem("cannot be synced", error))
     }
 
-    fn problem(&self, what: &str, error: io::Error) -> Error {
+    pub fn problem(&self, what: &str, error: io::Error) -> Error {
         Error::failed(format!(
             "the store in {} {what}: {error}",
             self.directory.display()
@@ -80,16 +82,19 @@ impl Files {
 
     /// sled takes a snapshot that it was killed while writing for a damaged store. What is
     /// in it is in the log as well.
-    fn remove_half_snapshots(&self) -> io::Result<()> {
-        for entry in fs::read_dir(&self.directory)? {
-            let entry = entry?;
-            let name = entry.file_name();
-            let name = name.to_string_lossy();
-            if name.starts_with("snap.") && name.ends_with(".generating") {
-                fs::remove_file(entry.path())?;
+    pub fn remove_half_snapshots(&self) -> Result<()> {
+        let remove = || -> io::Result<()> {
+            for entry in fs::read_dir(&self.directory)? {
+                let entry = entry?;
+                let name = entry.file_name();
+                let name = name.to_string_lossy();
+                if name.starts_with("snap.") && name.ends_with(".generating") {
+                    fs::remove_file(entry.path())?;
+                }
             }
-        }
-        Ok(())
+            Ok(())
+        };
+        remove().map_err(|error| self.problem("cannot be read", error))
     }
 }
 
@@ -99,15 +104,18 @@ enum Refusal {
     Io(io::Error),
 }
 
-/// Our own lock, before sled's: sled changes files before it takes its own.
+/// Our own lock, before sled's: sled changes files before it takes its own. It stands beside the directory, in
+/// which nothing is changed before it is known to be a store.
 fn lock(directory: &Path) -> Result<File, Refusal> {
+    let mut name = directory.as_os_str().to_owned();
+    name.push(".lock");
     let mut file = OpenOptions::new()
         .read(true)
         .write(true)
         .create(true)
         .truncate(false)
         .mode(0o600)
-        .open(directory.join("lock"))
+        .open(name)
         .map_err(Refusal::Io)?;
     match file.try_lock() {
         Ok(()) => {}

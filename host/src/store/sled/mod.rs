@@ -5,41 +5,32 @@
 //! they be read. Nothing blocks the async runtime. Opening refuses what it does not understand, and
 //! changes nothing then.
 
+mod check;
+mod database;
 mod files;
+mod space;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::collections::HashMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::{oneshot, watch};
 
+use self::check::{Note, check_log};
+use self::database::{Database, broken};
 use self::files::Files;
 use self::writer::{Request, Writer};
 use super::{Commit, Store, StoreError, Versioned};
 use crate::model::{Error, Result};
 
-/// Size of sled's units of allocation. It never changes for a store that exists.
-const SEGMENT_BYTES: usize = 8 << 20;
-
-// What is longer than a quarter of a segment goes to a file of its own, which sled never syncs. Its longest
-// message is a leaf, of 16 records and one that makes it split.
-const _: () = assert!(17 * (Commit::MAX_VALUE_BYTES + 1024) < SEGMENT_BYTES / 4);
-
-/// Pages that sled keeps in memory. The read model answers what is asked often.
-const CACHE_BYTES: u64 = 32 << 20;
-
 /// After this a commit is reported as unknown: the disk hangs.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
-
-/// The key of the number of the last commit. No key of the trait begins so.
-const REVISION_KEY: &[u8] = b"\0revision";
-/// Where the keys of the trait begin.
-const FIRST_KEY: &[u8] = b"\x01";
 
 pub struct Sled {
     shared: Arc<Shared>,
@@ -48,12 +39,13 @@ pub struct Sled {
 }
 
 struct Shared {
-    db: ::sled::Db,
-    /// After the database: the directory is given back when it is closed.
-    _files: Files,
+    /// None only while it is closed and opened again.
+    database: RwLock<Option<Database>>,
     /// Keys of commits that are applied and not yet synced, with the commit's number.
     unsynced: Mutex<HashMap<String, u64>>,
     progress: watch::Sender<Progress>,
+    /// Last: the directory is given back when the database is closed.
+    files: Files,
 }
 
 #[derive(Clone, Debug)]
@@ -68,47 +60,67 @@ impl Sled {
     /// Open the store in `directory`, which is made if it is not there. Blocks.
     pub fn open(directory: &Path) -> Result<Self> {
         let files = Files::claim(directory)?;
-        let db = open_database(directory)?;
-        let revision = match db.get(REVISION_KEY).map_err(|e| broken(directory, e))? {
-            Some(bytes) => decode_revision(&bytes)
-                .ok_or_else(|| broken(directory, "the number of the last commit is damaged"))?,
-            None => 0,
-        };
-        let data = files.open_data()?;
+        let refuse = |error| broken(directory, error);
+        let noted = Note::read(directory).map_err(refuse)?;
+        check_log(directory, noted)
+            .map_err(refuse)?
+            .map_err(|problem| broken(directory, problem))?;
+        files.remove_half_snapshots()?;
+        let database = Database::open(directory)?;
+        let revision = database.revision().map_err(|e| broken(directory, e))?;
+        if noted.is_some_and(|noted| noted.revision > revision) {
+            return Err(broken(directory, "its newest commits are lost"));
+        }
+        if revision == 0 && !database.is_empty().map_err(|e| broken(directory, e))? {
+            return Err(broken(directory, "it is not a store of Berth"));
+        }
         files.sync_directory()?;
+        let writer = Writer::new(&files, revision)?;
         let (progress, _) = watch::channel(Progress::Synced(revision));
         let shared = Arc::new(Shared {
-            db,
-            _files: files,
+            database: RwLock::new(Some(database)),
             unsynced: Mutex::default(),
             progress,
+            files,
         });
         let (requests, inbox) = mpsc::channel();
-        let writer = Writer::new(shared.clone(), data, revision);
         let writer = std::thread::Builder::new()
             .name("berth-store".into())
-            .spawn(move || writer.run(&inbox))
-            .map_err(Error::internal)?;
+            .spawn({
+                let shared = shared.clone();
+                move || writer.run(&shared, &inbox)
+            });
         Ok(Self {
             shared,
             requests: Some(requests),
-            writer: Some(writer),
+            writer: Some(writer.map_err(Error::internal)?),
         })
     }
 
-    async fn blocking<T: Send + 'static>(
+    /// Read off the runtime, and not before what is read is on the disk.
+    async fn read<T: Send + 'static>(
         &self,
-        read: impl FnOnce(&::sled::Db) -> Result<T, StoreError> + Send + 'static,
+        read: impl Fn(&Database) -> Result<T, StoreError> + Send + Sync + 'static,
+        concerns: impl Fn(&str) -> bool,
     ) -> Result<T, StoreError> {
-        let shared = self.shared.clone();
-        tokio::task::spawn_blocking(move || {
-            // sled panics on some damage instead of answering an error.
-            catch_unwind(AssertUnwindSafe(|| read(&shared.db))).unwrap_or_else(|_| {
-                Err(StoreError::Backend("sled gave up on a damaged page".into()))
-            })
-        })
-        .await
-        .unwrap_or_else(|error| Err(StoreError::Backend(Box::new(error))))
+        let read = Arc::new(read);
+        loop {
+            self.shared.progress.borrow().check()?;
+            let (shared, read) = (self.shared.clone(), read.clone());
+            let value = tokio::task::spawn_blocking(move || shared.with(|database| read(database)))
+                .await
+                .unwrap_or_else(|error| Err(StoreError::Backend(Box::new(error))))?;
+            // Looked at after the read: what is not here now was synced when it was read.
+            let unsynced = {
+                let unsynced = self.shared.unsynced();
+                let ours = unsynced.iter().filter(|(key, _)| concerns(key));
+                ours.map(|(_, number)| *number).max()
+            };
+            match unsynced {
+                None => return Ok(value),
+                Some(number) => self.synced(number).await?,
+            }
+        }
     }
 
     /// Wait until commit `number` is on the disk.
@@ -119,8 +131,8 @@ impl Sled {
             Progress::Failed(_) => true,
         });
         match tokio::time::timeout(ANSWER_WITHIN, reached).await {
-            Err(_) => Err(StoreError::Backend("the disk does not answer".into())),
-            Ok(Err(_)) => Err(StoreError::Backend("the store is closed".into())),
+            Err(_) => Err(no_answer()),
+            Ok(Err(_)) => Err(closed()),
             Ok(Ok(progress)) => progress.check(),
         }
     }
@@ -136,7 +148,15 @@ impl Progress {
 }
 
 impl Shared {
-    fn unsynced(&self) -> std::sync::MutexGuard<'_, HashMap<String, u64>> {
+    fn with<T>(
+        &self,
+        read: impl FnOnce(&Database) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        database.as_ref().map_or_else(|| Err(closed()), read)
+    }
+
+    fn unsynced(&self) -> MutexGuard<'_, HashMap<String, u64>> {
         self.unsynced.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -144,22 +164,9 @@ impl Shared {
 #[async_trait]
 impl Store for Sled {
     async fn get(&self, key: &str) -> Result<Option<Versioned>, StoreError> {
-        loop {
-            self.shared.progress.borrow().check()?;
-            let wanted = key.to_owned();
-            let record = self
-                .blocking(move |db| match db.get(&wanted).map_err(backend)? {
-                    Some(bytes) => decode_value(&wanted, &bytes).map(Some),
-                    None => Ok(None),
-                })
-                .await?;
-            // Looked at after the read: what is not here now was synced when it was read.
-            let pending = self.shared.unsynced().get(key).copied();
-            match pending {
-                None => return Ok(record),
-                Some(number) => self.synced(number).await?,
-            }
-        }
+        let wanted = key.to_owned();
+        self.read(move |db| db.get(&wanted), |other| other == key)
+            .await
     }
 
     async fn scan(
@@ -168,36 +175,21 @@ impl Store for Sled {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<(String, Versioned)>, StoreError> {
-        loop {
-            self.shared.progress.borrow().check()?;
-            let (wanted, after) = (prefix.to_owned(), after.map(str::to_owned));
-            let records = self
-                .blocking(move |db| scan(db, &wanted, after.as_deref(), limit))
-                .await?;
-            let pending = {
-                let unsynced = self.shared.unsynced();
-                let ours = unsynced.iter().filter(|(key, _)| key.starts_with(prefix));
-                ours.map(|(_, number)| *number).max()
-            };
-            match pending {
-                None => return Ok(records),
-                Some(number) => self.synced(number).await?,
-            }
-        }
+        let (wanted, after) = (prefix.to_owned(), after.map(str::to_owned));
+        let scan = move |db: &Database| db.scan(&wanted, after.as_deref(), limit);
+        self.read(scan, |key| key.starts_with(prefix)).await
     }
 
     async fn commit(&self, commit: Commit) -> Result<u64, StoreError> {
         commit.check()?;
-        let closed = || StoreError::Backend("the store is closed".into());
         let (answer, heard) = oneshot::channel();
         let requests = self.requests.as_ref().ok_or_else(closed)?;
-        requests
-            .send(Request { commit, answer })
-            .map_err(|_| closed())?;
+        let request = Request { commit, answer };
+        requests.send(request).map_err(|_| closed())?;
         match tokio::time::timeout(ANSWER_WITHIN, heard).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(closed()),
-            Err(_) => Err(StoreError::Backend("the disk does not answer".into())),
+            Err(_) => Err(no_answer()),
         }
     }
 }
@@ -214,73 +206,10 @@ impl Drop for Sled {
     }
 }
 
-fn open_database(directory: &Path) -> Result<::sled::Db> {
-    let config = ::sled::Config::new()
-        .path(directory)
-        .segment_size(SEGMENT_BYTES)
-        .cache_capacity(CACHE_BYTES)
-        .mode(::sled::Mode::LowSpace)
-        .flush_every_ms(Some(1000));
-    match catch_unwind(AssertUnwindSafe(|| config.open())) {
-        Ok(Ok(db)) => Ok(db),
-        Ok(Err(error)) => Err(broken(directory, error)),
-        Err(_) => Err(broken(directory, "sled gave up on it")),
-    }
+fn closed() -> StoreError {
+    StoreError::Backend("the store is closed".into())
 }
 
-fn scan(
-    db: &::sled::Db,
-    prefix: &str,
-    after: Option<&str>,
-    limit: usize,
-) -> Result<Vec<(String, Versioned)>, StoreError> {
-    use std::ops::Bound;
-    let first = prefix.as_bytes().max(FIRST_KEY);
-    let start = match after {
-        Some(after) if after.as_bytes() >= first => Bound::Excluded(after.as_bytes()),
-        Some(_) | None => Bound::Included(first),
-    };
-    let mut records = Vec::new();
-    for item in db.range::<&[u8], _>((start, Bound::Unbounded)).take(limit) {
-        let (key, value) = item.map_err(backend)?;
-        if !key.starts_with(prefix.as_bytes()) {
-            break;
-        }
-        let key = std::str::from_utf8(&key)
-            .map_err(|_| StoreError::Backend("a key is damaged".into()))?;
-        records.push((key.to_owned(), decode_value(key, &value)?));
-    }
-    Ok(records)
-}
-
-/// On the disk a value is its version and its bytes.
-fn encode_value(version: u64, value: &[u8]) -> Vec<u8> {
-    [&version.to_be_bytes(), value].concat()
-}
-
-fn decode_value(key: &str, bytes: &[u8]) -> Result<Versioned, StoreError> {
-    let (version, value) = bytes
-        .split_first_chunk()
-        .ok_or_else(|| StoreError::Backend(format!("the record {key} is damaged").into()))?;
-    Ok(Versioned {
-        version: u64::from_be_bytes(*version),
-        value: value.to_vec(),
-    })
-}
-
-fn decode_revision(bytes: &[u8]) -> Option<u64> {
-    Some(u64::from_be_bytes(bytes.try_into().ok()?))
-}
-
-fn backend(error: ::sled::Error) -> StoreError {
-    StoreError::Backend(Box::new(error))
-}
-
-fn broken(directory: &Path, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
-    let cause = cause.into();
-    Error::failed(format!(
-        "the store in {} cannot be opened: {cause}",
-        directory.display()
-    ))
-    .caused_by(cause)
+fn no_answer() -> StoreError {
+    StoreError::Backend("the disk does not answer".into())
 }

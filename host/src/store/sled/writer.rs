@@ -2,31 +2,46 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, mpsc};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::{Progress, REVISION_KEY, Shared, decode_value, encode_value};
+use super::check::{Acknowledged, Note};
+use super::database::{Database, encode};
+use super::files::Files;
+use super::space::Space;
+use super::{Progress, Shared};
+use crate::model::Result;
 use crate::store::{Commit, Expect, StoreError, Write};
 
-/// Most commits that share a sync.
+/// Most commits that share a sync, and most bytes in them.
 const MAX_GROUP: usize = 256;
+const MAX_GROUP_BYTES: usize = 1 << 20;
+
+/// After a kill sled reads its log from where it was opened last. So that this stays short, the store is closed
+/// and opened again when this much was written: the less when nothing else is to be done.
+const REOPEN_WHEN_IDLE: usize = 16 << 20;
+const REOPEN_AT_LAST: usize = 64 << 20;
+const IDLE: Duration = Duration::from_secs(1);
 
 pub(super) struct Request {
     pub commit: Commit,
-    pub answer: oneshot::Sender<Result<u64, StoreError>>,
+    pub answer: Answer,
 }
 
 pub(super) struct Writer {
-    shared: Arc<Shared>,
+    revision: u64,
     /// The file that sled writes, for syncing it.
     data: File,
-    revision: u64,
+    space: Space,
+    note: Note,
+    /// Bytes of records since the store was opened.
+    written: usize,
 }
 
 type Answer = oneshot::Sender<Result<u64, StoreError>>;
-type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// Commits that are taken together.
 #[derive(Default)]
@@ -34,85 +49,100 @@ struct Group {
     /// What they leave of each key they write: its version, or nothing.
     versions: HashMap<String, Option<u64>>,
     batch: ::sled::Batch,
+    bytes: usize,
     accepted: Vec<(u64, Answer)>,
 }
 
 impl Writer {
-    pub fn new(shared: Arc<Shared>, data: File, revision: u64) -> Self {
-        Self {
-            shared,
-            data,
+    pub fn new(files: &Files, revision: u64) -> Result<Self> {
+        let problem = |error| files.problem("cannot be written", error);
+        let data = files.open_data()?;
+        Ok(Self {
             revision,
-        }
+            space: Space::new(data.try_clone().map_err(problem)?),
+            data,
+            note: Note::open(files.directory()).map_err(problem)?,
+            written: 0,
+        })
     }
 
     /// Until every sender is gone.
-    pub fn run(mut self, inbox: &mpsc::Receiver<Request>) {
-        while let Ok(first) = inbox.recv() {
-            let rest = inbox.try_iter().take(MAX_GROUP - 1);
-            let requests: Vec<_> = std::iter::once(first).chain(rest).collect();
-            self.take(requests);
+    pub fn run(mut self, shared: &Shared, inbox: &Receiver<Request>) {
+        loop {
+            match inbox.recv_timeout(IDLE) {
+                Ok(first) => {
+                    self.take(shared, first, inbox);
+                    if self.written >= REOPEN_AT_LAST {
+                        self.reopen(shared);
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) if self.written >= REOPEN_WHEN_IDLE => {
+                    self.reopen(shared);
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
         }
     }
 
-    fn take(&mut self, requests: Vec<Request>) {
-        let failed = self.shared.progress.borrow().check();
-        if let Err(StoreError::Backend(why)) = failed {
-            refuse(requests.into_iter().map(|request| request.answer), &why);
-            return;
-        }
+    /// Take a commit and those that wait behind it.
+    fn take(&mut self, shared: &Shared, first: Request, inbox: &Receiver<Request>) {
         let mut group = Group::default();
-        let before = self.revision;
-        for Request { commit, answer } in requests {
-            match self.admit(&mut group, commit) {
+        let mut next = Some(first);
+        while let Some(Request { commit, answer }) = next.take() {
+            match self.admit(shared, &mut group, commit) {
                 Ok(number) => group.accepted.push((number, answer)),
-                Err(error) => drop(answer.send(Err(error))),
+                Err(error) => reply(answer, Err(error)),
+            }
+            if group.accepted.len() < MAX_GROUP && group.bytes < MAX_GROUP_BYTES {
+                next = inbox.try_recv().ok();
             }
         }
         if group.accepted.is_empty() {
-            self.revision = before;
             return;
         }
         let Group {
             versions,
             batch,
+            bytes,
             accepted,
         } = group;
         let revision = self.revision;
-        self.shared
-            .unsynced()
-            .extend(versions.into_keys().map(|key| (key, revision)));
-        // sled panics on some failures of the disk instead of answering an error.
-        let persisted = catch_unwind(AssertUnwindSafe(|| self.persist(batch)))
-            .unwrap_or_else(|_| Err("sled gave up".into()));
-        match persisted {
+        let unsynced = versions.into_keys().map(|key| (key, revision));
+        shared.unsynced().extend(unsynced);
+        match self.persist(shared, batch) {
             Ok(()) => {
-                self.shared
-                    .progress
-                    .send_replace(Progress::Synced(revision));
-                self.shared.unsynced().clear();
+                self.written += bytes;
+                shared.progress.send_replace(Progress::Synced(revision));
+                shared.unsynced().clear();
                 for (number, answer) in accepted {
-                    // A caller that went away will find its commit in the store.
-                    let _ = answer.send(Ok(number));
+                    reply(answer, Ok(number));
                 }
             }
             Err(error) => {
-                let why = format!("the disk failed ({error}); start Berth again when it is mended");
-                tracing::error!("the store failed: {error}");
-                self.shared
-                    .progress
-                    .send_replace(Progress::Failed(why.as_str().into()));
-                refuse(accepted.into_iter().map(|(_, answer)| answer), &why.into());
+                let why = fail(shared, &error.to_string());
+                for (_, answer) in accepted {
+                    reply(answer, Err(StoreError::Backend(why.as_ref().into())));
+                }
             }
         }
     }
 
     /// Check a commit against the store and the commits before it in its group, and add it.
-    fn admit(&mut self, group: &mut Group, commit: Commit) -> Result<u64, StoreError> {
+    fn admit(
+        &mut self,
+        shared: &Shared,
+        group: &mut Group,
+        commit: Commit,
+    ) -> Result<u64, StoreError> {
+        shared.progress.borrow().check()?;
+        self.space
+            .prepare()
+            .map_err(|error| StoreError::Refused(format!("the data directory: {error}")))?;
         for (key, expect) in commit.expect {
             let version = match group.versions.get(&key) {
                 Some(version) => *version,
-                None => self.version_of(&key)?,
+                None => shared.with(|database| database.version(&key))?,
             };
             let holds = match expect {
                 Expect::Absent => version.is_none(),
@@ -125,11 +155,11 @@ impl Writer {
         self.revision += 1;
         let number = self.revision;
         for (key, write) in commit.writes {
+            group.bytes += key.len();
             match write {
                 Write::Put(value) => {
-                    group
-                        .batch
-                        .insert(key.as_bytes(), encode_value(number, &value));
+                    group.bytes += value.len();
+                    group.batch.insert(key.as_bytes(), encode(number, &value));
                     group.versions.insert(key, Some(number));
                 }
                 Write::Delete => {
@@ -141,28 +171,58 @@ impl Writer {
         Ok(number)
     }
 
-    fn version_of(&self, key: &str) -> Result<Option<u64>, StoreError> {
-        let record = catch_unwind(AssertUnwindSafe(|| self.shared.db.get(key)))
-            .map_err(|_| StoreError::Backend("sled gave up on a damaged page".into()))?
-            .map_err(super::backend)?;
-        record
-            .map(|bytes| decode_value(key, &bytes).map(|record| record.version))
-            .transpose()
-    }
-
-    fn persist(&mut self, mut batch: ::sled::Batch) -> Result<(), Failure> {
-        batch.insert(REVISION_KEY, &self.revision.to_be_bytes());
-        self.shared.db.apply_batch(batch)?;
-        self.shared.db.flush()?;
+    fn persist(&self, shared: &Shared, batch: ::sled::Batch) -> Result<(), StoreError> {
+        let failed = |error: std::io::Error| StoreError::Backend(Box::new(error));
+        shared.with(|database| database.apply(batch, self.revision))?;
         // sled's own flush is `sync_file_range` on Linux: it leaves out the file's length and the
         // disk's write cache.
-        self.data.sync_data()?;
-        Ok(())
+        self.data.sync_data().map_err(failed)?;
+        let acknowledged = Acknowledged {
+            revision: self.revision,
+            length: self.data.metadata().map_err(failed)?.len(),
+        };
+        self.note.write(acknowledged).map_err(failed)
+    }
+
+    /// Close sled and open it again. Readers wait meanwhile.
+    fn reopen(&mut self, shared: &Shared) {
+        self.written = 0;
+        if shared.progress.borrow().check().is_err() {
+            return;
+        }
+        let directory = shared.files.directory();
+        let mut slot = shared
+            .database
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        drop(slot.take());
+        let opened = Database::open(directory).map_err(|error| error.to_string());
+        let opened = opened.and_then(|database| match database.revision() {
+            Ok(revision) if revision == self.revision => Ok(database),
+            Ok(_) => Err("commits are lost".to_owned()),
+            Err(error) => Err(error.to_string()),
+        });
+        let opened = opened.and_then(|database| {
+            let synced = shared.files.sync_directory();
+            synced.map_err(|error| error.to_string()).map(|()| database)
+        });
+        match opened {
+            Ok(database) => *slot = Some(database),
+            Err(error) => drop(fail(shared, &error)),
+        }
     }
 }
 
-fn refuse(answers: impl Iterator<Item = Answer>, why: &Failure) {
-    for answer in answers {
-        let _ = answer.send(Err(StoreError::Backend(why.to_string().into())));
-    }
+/// Nothing goes on after a failure: what sled or the disk has of the last commits is unknown.
+fn fail(shared: &Shared, error: &str) -> Arc<str> {
+    tracing::error!("the store failed: {error}");
+    let why: Arc<str> =
+        format!("the disk failed ({error}); start Berth again when it is mended").into();
+    shared.progress.send_replace(Progress::Failed(why.clone()));
+    why
+}
+
+fn reply(answer: Answer, result: Result<u64, StoreError>) {
+    // A caller that went away will find its commit in the store.
+    drop(answer.send(result));
 }

@@ -1,0 +1,76 @@
+//! Space for the log, taken from the file system ahead of its need. When the disk is full, sled fails for good;
+//! a commit is refused before that, and what is taken ahead still lets deletions be recorded.
+
+use std::fs::File;
+use std::io;
+
+use nix::errno::Errno;
+use nix::fcntl::{FallocateFlags, fallocate};
+use nix::sys::statvfs::fstatvfs;
+
+use super::database::SEGMENT_BYTES;
+
+/// sled grows its file by a segment at a time.
+const SEGMENT: u64 = SEGMENT_BYTES as u64;
+/// What is held beyond the end of the file while there is space.
+const AHEAD: u64 = 3 * SEGMENT;
+/// What must be there for a commit to be taken.
+const LEAST: u64 = SEGMENT;
+
+pub(super) struct Space {
+    data: File,
+    /// Where the file's allocation ends, as far as we made it.
+    taken_to: u64,
+    full: bool,
+}
+
+impl Space {
+    pub fn new(data: File) -> Self {
+        Self {
+            data,
+            taken_to: 0,
+            full: false,
+        }
+    }
+
+    /// Whether there is space for more commits.
+    pub fn prepare(&mut self) -> io::Result<()> {
+        let length = self.data.metadata()?.len();
+        if self.taken_to >= length + AHEAD - LEAST {
+            return Ok(());
+        }
+        let flags = FallocateFlags::FALLOC_FL_KEEP_SIZE;
+        let taken = fallocate(&self.data, flags, signed(length)?, signed(AHEAD)?);
+        let full = match taken {
+            Ok(()) => {
+                self.taken_to = length + AHEAD;
+                false
+            }
+            Err(Errno::EOPNOTSUPP | Errno::ENOSYS) => {
+                let file_system = fstatvfs(&self.data)?;
+                if file_system.blocks_available() * file_system.fragment_size() < LEAST {
+                    return Err(io::ErrorKind::StorageFull.into());
+                }
+                false
+            }
+            Err(Errno::ENOSPC | Errno::EDQUOT) => {
+                if self.taken_to < length + LEAST {
+                    return Err(io::ErrorKind::StorageFull.into());
+                }
+                true
+            }
+            Err(error) => return Err(error.into()),
+        };
+        if full && !self.full {
+            tracing::warn!(
+                "the disk of the data directory is full; the store lives on its reserve"
+            );
+        }
+        self.full = full;
+        Ok(())
+    }
+}
+
+fn signed(bytes: u64) -> io::Result<i64> {
+    i64::try_from(bytes).map_err(io::Error::other)
+}
