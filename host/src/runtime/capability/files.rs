@@ -9,7 +9,6 @@ use std::path::{Component, Path, PathBuf};
 
 use berth_bindings::target::berth::plugin::files;
 use berth_bindings::target::berth::plugin::types::{Error, Retry};
-use cap_std::ambient_authority;
 use cap_std::fs::{Dir, DirBuilder, File, MetadataExt as _, OpenOptions, Permissions};
 use nix::fcntl::OFlag;
 use nix::unistd::geteuid;
@@ -40,7 +39,12 @@ impl FileScope {
     }
 
     fn open(&self) -> io::Result<Dir> {
-        Dir::open_ambient_dir(&self.instance_dir, ambient_authority())
+        // For reading: a handle for paths alone, as `Dir` opens them, cannot be synced.
+        let dir = std::fs::OpenOptions::new()
+            .read(true)
+            .custom_flags((OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW).bits())
+            .open(&self.instance_dir)?;
+        Ok(Dir::from_std_file(dir))
     }
 
     /// A directory below the instance's own, which must be there.
