@@ -12,7 +12,7 @@ use super::workload::{Dial, Workload};
 /// Secret values by name, certificate parts each by theirs (`tls.ca`).
 pub type Secrets = BTreeMap<String, Secret>;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PluginKind {
     Engine,

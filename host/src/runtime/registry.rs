@@ -100,25 +100,9 @@ impl Registry {
         let found = tokio::task::spawn_blocking(move || registry.find(&folder))
             .await
             .map_err(Error::internal)?;
-        for found in found {
-            let registry = Arc::clone(self);
-            let file = found.file.clone();
-            self.begin(&found.digest);
-            tokio::spawn(async move {
-                let digest = found.digest.clone();
-                let loaded = registry
-                    .load(found.digest, found.manifest, found.wasm)
-                    .await;
-                if let Ok(plugin) = &loaded {
-                    registry.publish(plugin);
-                }
-                let state = match &loaded {
-                    Ok(_) => PluginState::Ready,
-                    Err(reason) => PluginState::Refused(reason.clone()),
-                };
-                registry.set_state(&file, state);
-                registry.end(digest, loaded);
-            });
+        for candidates in found {
+            let busy = Busy::begin(self);
+            tokio::spawn(async move { busy.0.load_first_sound(candidates).await });
         }
         Ok(())
     }
@@ -166,10 +150,10 @@ impl Registry {
             )));
         }
         if self.begin(digest) {
-            let (registry, digest) = (Arc::clone(self), digest.clone());
+            let (busy, digest) = (Busy::begin(self), digest.clone());
             tokio::spawn(async move {
-                let loaded = registry.load_kept(digest.clone()).await;
-                registry.end(digest, loaded);
+                let loaded = busy.0.load_kept(digest.clone()).await;
+                busy.0.end(digest, loaded.as_ref());
             });
         }
         Err(busy())
@@ -182,9 +166,9 @@ impl Registry {
         let _open = loading.wait_for(|count| *count == 0).await;
     }
 
-    /// Files of the folder that could be plugins, in the order of their names. Of several with one name the first
-    /// counts. Those that cannot be taken get their status here.
-    fn find(&self, folder: &Path) -> Vec<Found> {
+    /// Files of the folder that say they are plugins, by kind and name, in the order of their names. Those that
+    /// cannot be taken get their status here.
+    fn find(&self, folder: &Path) -> Vec<Vec<Found>> {
         let mut files: Vec<PathBuf> = match std::fs::read_dir(folder) {
             Ok(entries) => entries
                 .flatten()
@@ -197,8 +181,7 @@ impl Registry {
             }
         };
         files.sort();
-        let mut names = BTreeMap::new();
-        let mut found = Vec::new();
+        let mut found: BTreeMap<(PluginKind, Arc<str>), Vec<Found>> = BTreeMap::new();
         for path in files {
             let file = path
                 .file_name()
@@ -206,27 +189,44 @@ impl Registry {
                 .unwrap_or_default();
             match self.take(&path, &file) {
                 Ok(plugin) => {
-                    let identity = (
-                        plugin.manifest.kind == PluginKind::Engine,
-                        Arc::clone(&plugin.manifest.name),
-                    );
-                    let state = match names.get(&identity) {
-                        Some(first) => PluginState::Refused(format!(
-                            "the file {first} has a plugin with the same name"
-                        )),
-                        None => PluginState::Compiling,
-                    };
-                    self.status_map()
-                        .insert(file.clone(), status(&plugin, state.clone()));
-                    if state == PluginState::Compiling {
-                        names.insert(identity, file);
-                        found.push(plugin);
-                    }
+                    self.status_map().insert(file, status(&plugin));
+                    let Manifest { kind, name, .. } = &plugin.manifest;
+                    found
+                        .entry((*kind, Arc::clone(name)))
+                        .or_default()
+                        .push(plugin);
                 }
                 Err(reason) => self.refuse(file, reason.to_string()),
             }
         }
-        found
+        found.into_values().collect()
+    }
+
+    /// Of several files with one name the first that is sound counts: a bad one must not displace a good one.
+    async fn load_first_sound(self: &Arc<Self>, candidates: Vec<Found>) {
+        let mut taken: Option<String> = None;
+        for found in candidates {
+            let state = match &taken {
+                Some(other) => PluginState::Refused(format!(
+                    "the file {other} has a plugin with the same name"
+                )),
+                None => {
+                    let digest = found.digest.clone();
+                    self.begin(&digest);
+                    let loaded = self.load(found.digest, found.manifest, found.wasm).await;
+                    self.end(digest, loaded.as_ref());
+                    match loaded {
+                        Ok(plugin) => {
+                            self.publish(&plugin);
+                            taken = Some(found.file.clone());
+                            PluginState::Ready
+                        }
+                        Err(reason) => PluginState::Refused(reason),
+                    }
+                }
+            };
+            self.set_state(&found.file, state);
+        }
     }
 
     /// Read a file and keep it, if it says that it is a plugin.
@@ -365,21 +365,21 @@ impl Registry {
             return false;
         }
         slots.insert(digest.clone(), Slot::Loading);
-        self.loading.send_modify(|count| *count += 1);
         true
     }
 
-    fn end(&self, digest: Digest, loaded: std::result::Result<Plugin, String>) {
+    fn end(&self, digest: Digest, loaded: std::result::Result<&Plugin, &String>) {
         let slot = match loaded {
-            Ok(plugin) => Slot::Ready(plugin),
+            Ok(plugin) => Slot::Ready(plugin.clone()),
             Err(reason) => {
                 tracing::warn!(build = digest.short(), reason, "a plugin was refused");
-                let at = Instant::now();
-                Slot::Refused { reason, at }
+                Slot::Refused {
+                    reason: reason.clone(),
+                    at: Instant::now(),
+                }
             }
         };
         self.slot_map().insert(digest, slot);
-        self.loading.send_modify(|count| *count -= 1);
     }
 
     fn refuse(&self, file: String, reason: String) {
@@ -409,12 +409,28 @@ impl Registry {
     }
 }
 
-fn status(found: &Found, state: PluginState) -> PluginStatus {
+/// A load that is going on, for [`Registry::settled`].
+struct Busy(Arc<Registry>);
+
+impl Busy {
+    fn begin(registry: &Arc<Registry>) -> Self {
+        registry.loading.send_modify(|count| *count += 1);
+        Self(Arc::clone(registry))
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.loading.send_modify(|count| *count -= 1);
+    }
+}
+
+fn status(found: &Found) -> PluginStatus {
     PluginStatus {
         name: found.manifest.name.to_string(),
         kind: Some(found.manifest.kind),
         file: found.file.clone(),
         digest: Some(found.digest.clone()),
-        state,
+        state: PluginState::Compiling,
     }
 }

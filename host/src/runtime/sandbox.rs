@@ -15,7 +15,7 @@ use berth_bindings::target::berth::plugin::{
 };
 use bytes::Bytes;
 use wasmtime::component::{HasSelf, Linker, ResourceTable};
-use wasmtime::{Config, Engine, ResourceLimiter, Store};
+use wasmtime::{Config, Engine, ResourceLimiter, Store, UpdateDeadline};
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
@@ -159,8 +159,13 @@ impl Sandbox {
         let mut store = Store::new(&self.engine, state);
         store.limiter(|state| &mut state.limiter);
         store.set_hostcall_fuel(HOSTCALL_BYTES);
-        store.set_epoch_deadline(1);
-        store.epoch_deadline_async_yield_and_update(1);
+        // Two ticks, so that a short call is never interrupted.
+        store.set_epoch_deadline(2);
+        store.epoch_deadline_callback(|_| {
+            // This yield, unlike the engine's own, lets the runtime look at sockets and timers before it comes back.
+            let others = Box::pin(tokio::task::yield_now());
+            Ok(UpdateDeadline::YieldCustom(1, others))
+        });
         store
     }
 }

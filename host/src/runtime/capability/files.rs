@@ -12,6 +12,7 @@ use berth_bindings::target::berth::plugin::types::{Error, Retry};
 use cap_std::fs::{Dir, DirBuilder, File, MetadataExt as _, OpenOptions, Permissions};
 use nix::fcntl::OFlag;
 use nix::unistd::geteuid;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::runtime::scope::FileScope;
 
@@ -269,10 +270,12 @@ impl Files {
     }
 }
 
+/// Work off the runtime. What has not begun when its caller is gone never begins: a file must not appear after
+/// what came later.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Error> {
-    tokio::task::spawn_blocking(work)
+    AbortOnDropHandle::new(tokio::task::spawn_blocking(work))
         .await
         .map_err(|_| Error::Failed("the work on files was interrupted".to_owned()))
 }
