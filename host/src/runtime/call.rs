@@ -157,7 +157,7 @@ impl Call<'_> {
         if cause.downcast_ref::<I32Exit>().is_some() {
             return "ended itself".to_owned();
         }
-        if cause.to_string().contains("fuel allocated for hostcalls") {
+        if format!("{cause:#}").contains("fuel allocated for hostcalls") {
             return "handed over more data than is allowed".to_owned();
         }
         "broke the rules of its sandbox".to_owned()
