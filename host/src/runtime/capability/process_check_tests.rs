@@ -151,7 +151,7 @@ fn arguments_stay_inside_the_instance() {
         stand.path("seal.key"),
         stand.path(""),
         stand.path("").trim_end_matches('/').to_owned(),
-        stand.path("/instances/other").replace("data/", "data//"),
+        stand.path("instances/other").replace("data/", "data//"),
         format!(
             "--a={}:{}",
             stand.path("instances/own"),
