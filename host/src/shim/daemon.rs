@@ -5,6 +5,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -39,6 +40,7 @@ const PREDECESSOR: Duration = Duration::from_secs(30);
 pub fn launch(home: &Home) -> Result<(), String> {
     close_fds::set_fds_cloexec(3, &[]);
     let mut child = Command::new("/proc/self/exe")
+        .arg0("berth")
         .arg("shim")
         .arg("--detached")
         .arg("--dir")
@@ -91,6 +93,7 @@ fn detach() -> nix::Result<()> {
     setsid()?;
     chdir("/")?;
     umask(Mode::from_bits_truncate(0o077));
+    prctl::set_name(c"berth-shim")?;
     prctl::set_child_subreaper(true)
 }
 

@@ -39,6 +39,7 @@ impl Launch<'_> {
     pub fn command(&self, stdout: Stdio, stderr: Stdio) -> Command {
         let mut command = Command::new("/proc/self/exe");
         command
+            .arg0("berth")
             .arg("exec")
             .arg("--home")
             .arg(self.home.dir())

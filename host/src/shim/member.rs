@@ -3,6 +3,9 @@
 //! A state machine without threads or waiting: `advance` does what can be done now and says when to come back.
 //! It never starts a server while a process of an earlier run lives.
 
+mod report;
+mod start;
+
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
@@ -18,8 +21,7 @@ use super::log::Log;
 use super::proc;
 use super::restart::{End, Failures};
 use super::running::{Running, describe};
-use super::volume::{Content, Volume, remove_stale};
-use super::wire::{Home, Init, Role, Service, Started, State, Status, StopSignal, VERSION};
+use super::wire::{Home, Role, Service, Started, State, Status, StopSignal};
 
 /// Between two looks for processes that were told to end.
 const CLEAR: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(500));
@@ -241,7 +243,9 @@ impl Member {
 
     /// Note it and try again after a pause.
     fn failed(&mut self, end: End, how: &str) -> Phase {
-        let words = self.log.last_words();
+        // Shown to the instance's owner, who need not know where it is on the host.
+        let place = self.service.instance_dir.to_string_lossy();
+        let words = self.log.last_words().replace(&*place, "…");
         self.log.note(how);
         let pause = self.failures.after(end);
         self.not_before = Some(Instant::now() + pause);
@@ -343,130 +347,6 @@ impl Member {
     fn tell(&self, server: &Running, signal: Signal) {
         if let Err(problem) = server.signal(signal) {
             self.log.note(&problem);
-        }
-    }
-
-    /// Nothing of the member lives: start what is due.
-    fn begin(&mut self) -> (Phase, Then) {
-        if !self.is_to_run() {
-            return (Phase::Ended, Then::Again);
-        }
-        if let Some(due) = self.not_before.filter(|due| *due > Instant::now()) {
-            return (Phase::Idle, Then::Wait(Some(due)));
-        }
-        let volume = match self.volume() {
-            Ok(Some(volume)) => volume,
-            Ok(None) => return (self.start_server(), Then::Again),
-            Err(error) => {
-                let how = format!("its volume cannot be opened: {error}");
-                return (self.failed(End::Init, &how), Then::Again);
-            }
-        };
-        let phase = match volume.content() {
-            Ok(Content::Filled) => self.start_server(),
-            Ok(Content::Empty) => self.start_task(0),
-            Ok(Content::Partial) => {
-                self.log
-                    .note("the volume was not filled completely and is wiped");
-                Phase::Working(Job::start(&self.waker, move || volume.wipe()))
-            }
-            Ok(Content::Lost) => self.failed(
-                End::Init,
-                "its volume was filled once and is empty now; bring the data back",
-            ),
-            Err(error) => self.failed(End::Init, &format!("its volume cannot be read: {error}")),
-        };
-        (phase, Then::Again)
-    }
-
-    fn init(&self) -> Option<&Init> {
-        self.service
-            .init
-            .as_ref()
-            .filter(|init| !init.tasks.is_empty())
-    }
-
-    fn volume(&self) -> io::Result<Option<Volume>> {
-        self.init()
-            .map(|init| Volume::open(&self.service.instance_dir, &init.dir))
-            .transpose()
-    }
-
-    fn start_task(&mut self, index: usize) -> Phase {
-        let Some(task) = self.init().and_then(|init| init.tasks.get(index)) else {
-            return Phase::Idle;
-        };
-        match Running::start(&self.home, &self.service, task, Role::Init, &self.log) {
-            Ok(task) => Phase::Initialising { task, index },
-            Err(error) => self.failed(End::Init, &format!("it could not be started: {error}")),
-        }
-    }
-
-    fn start_server(&mut self) -> Phase {
-        let started =
-            remove_stale(&self.service.instance_dir, &self.service.stale_files).and_then(|()| {
-                Running::start(
-                    &self.home,
-                    &self.service,
-                    &self.service.main,
-                    Role::Main,
-                    &self.log,
-                )
-            });
-        match started {
-            Ok(server) => {
-                self.log.note(&format!("started process {}", server.pid()));
-                Phase::Running(server)
-            }
-            Err(error) => self.failed(
-                End::Server(Duration::ZERO),
-                &format!("it could not be started: {error}"),
-            ),
-        }
-    }
-
-    pub fn status(&self) -> Status {
-        let waiting = || match &self.last_end {
-            _ if !self.is_to_run() => State::Stopping,
-            Some(how) if self.failures.is_failed() => State::Failed(how.clone()),
-            Some(how) => State::Restarting(how.clone()),
-            None => State::Initialising,
-        };
-        let state = match &self.phase {
-            Phase::Clearing { .. } | Phase::Idle => waiting(),
-            Phase::Working(_) | Phase::Initialising { .. } => State::Initialising,
-            Phase::Running(server) => {
-                State::Running(u64::try_from(server.age().as_millis()).unwrap_or(u64::MAX))
-            }
-            Phase::Stopping { .. } if self.is_to_run() => {
-                State::Restarting("it is being replaced".to_owned())
-            }
-            Phase::Stopping { .. } => State::Stopping,
-            Phase::Ended => State::Stopped,
-        };
-        Status {
-            version: VERSION,
-            state,
-            restarts: self.restarts,
-            generation: self.service.generation.clone(),
-            wanted: self.wanted,
-        }
-    }
-
-    /// Leave the status for when no shim answers.
-    fn record(&mut self) {
-        let mut status = self.status();
-        if let State::Running(ms) = &mut status.state {
-            *ms = 0;
-        }
-        if self.recorded.as_ref() == Some(&status) {
-            return;
-        }
-        match files::write_in_place(&self.home.state(), &status) {
-            Ok(()) => self.recorded = Some(status),
-            Err(error) => self
-                .log
-                .note(&format!("the state could not be recorded: {error}")),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Processes as `/proc` shows them. Reads only; who may be signalled is decided elsewhere.
 
 use std::fs;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -101,6 +102,21 @@ impl Handle {
         let fd = pidfd_open(Pid::from_raw(identity.pid)?, PidfdFlags::empty()).ok()?;
         // Checked after the handle was made: from here on both mean the same process.
         identity.is_alive().then_some(Self { identity, fd })
+    }
+
+    /// Of a child that was not reaped yet: also of one that has ended already.
+    pub fn of_child(pid: i32) -> io::Result<Self> {
+        let text = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+        let stat = parse(pid, &text).ok_or(io::ErrorKind::InvalidData)?;
+        let raw = Pid::from_raw(pid).ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(Self {
+            identity: Identity {
+                pid,
+                start: stat.live.start,
+                boot: boot_id().to_owned(),
+            },
+            fd: pidfd_open(raw, PidfdFlags::empty())?,
+        })
     }
 
     pub fn fd(&self) -> &OwnedFd {
@@ -210,8 +226,8 @@ mod tests {
             assert!(std::time::Instant::now() < deadline);
             std::thread::yield_now();
         }
-        // Not reaped yet, so the number is still taken.
-        assert!(fs::metadata(format!("/proc/{pid}")).is_ok());
+        // Not reaped yet, so the number is still taken, and it can still be known as a child.
+        assert_eq!(Handle::of_child(pid).unwrap().identity, identity);
         child.wait().unwrap();
         handle.signal(Signal::KILL).unwrap();
     }

@@ -10,7 +10,7 @@ use rustix::process::Signal;
 use super::exec::Launch;
 use super::log::Log;
 use super::proc::Handle;
-use super::wire::{Home, Identity, Program, Role, Service, Started};
+use super::wire::{Home, Program, Role, Service, Started};
 
 #[derive(Debug)]
 pub struct Running {
@@ -39,10 +39,7 @@ impl Running {
         };
         let child = launch.command(stdout.into(), stderr.into()).spawn()?;
         let pid = i32::try_from(child.id()).map_err(io::Error::other)?;
-        // A child keeps its number until it is reaped, which is later and elsewhere.
-        let handle = Identity::of(pid)
-            .and_then(Handle::open)
-            .ok_or_else(|| io::Error::other("it ended at once"))?;
+        let handle = Handle::of_child(pid)?;
         Ok(Self {
             handle,
             child: true,

@@ -104,7 +104,7 @@ async fn a_crash_loop_is_slowed_down_and_reported_with_its_last_words() {
     let stand = Stand::new();
     stand
         .ensure(&service(
-            "echo tried >> tries; echo no such thing >&2; exit 3",
+            "echo tried >> tries; echo no such thing in $PWD >&2; exit 3",
         ))
         .await;
     let text = stand
@@ -121,6 +121,8 @@ async fn a_crash_loop_is_slowed_down_and_reported_with_its_last_words() {
         text.contains("status 3") && text.contains("no such thing"),
         "{text}"
     );
+    let place = stand.scope.files.instance_dir.to_string_lossy();
+    assert!(!text.contains(&*place), "{text}");
     let tries = stand.read("tries").lines().count();
     assert!((6..=12).contains(&tries), "{tries}");
     // A service that works is not held up by the failures of the one before.
