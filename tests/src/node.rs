@@ -67,11 +67,16 @@ impl Machine {
 
     /// A new life of the host; it drives nothing before it is told to.
     pub async fn boot(&self) -> Node {
+        self.boot_as(self.config.clone()).await
+    }
+
+    /// The same on another configuration, such as that of another node with the same store.
+    pub async fn boot_as(&self, config: NodeConfig) -> Node {
         let store = self.store.restart();
         let gated = GatedStore::new(store.clone());
         let repo = Repo::open(Arc::new(gated.clone()), self.sealer.clone());
         let repo = repo.await.expect("a store in memory opens");
-        let executor = Executor::new(repo.clone(), self.plugins.clone(), self.config.clone());
+        let executor = Executor::new(repo.clone(), self.plugins.clone(), config.clone());
         Node {
             store,
             gated,
@@ -79,7 +84,7 @@ impl Machine {
             executor,
             health: HealthBook::default(),
             plugins: self.plugins.clone(),
-            config: self.config.clone(),
+            config,
             project: self.project,
             digests: self.digests(),
             stop: CancellationToken::new(),

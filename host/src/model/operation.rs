@@ -23,7 +23,7 @@ pub struct Operation {
     pub claim: Option<Claim>,
     /// Not driven before this time.
     pub not_before: Option<Timestamp>,
-    /// Past it, a kind that can be undone fails.
+    /// Past it, a kind that can be undone fails. Counted from when it was first driven.
     pub deadline: Option<Timestamp>,
     pub cancel_requested: bool,
     /// Not driven before this one has ended: it is being undone for us.

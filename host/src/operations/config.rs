@@ -6,9 +6,11 @@ use std::ops::RangeInclusive;
 use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use super::clock::Clock;
 use super::on_end::OnEnd;
-use crate::model::{Error, NodeName, Result};
+use crate::model::{Error, NodeName, OperationKind, Result};
 
 #[derive(Clone, Debug)]
 pub struct NodeConfig {
@@ -48,6 +50,14 @@ impl NodeConfig {
             shutdown_grace: Duration::from_secs(10),
             clock: Clock::system(),
             on_end: OnEnd::default(),
+        }
+    }
+
+    /// When an operation of the kind that begins now must be done. What cannot be undone has no deadline.
+    pub fn deadline(&self, kind: OperationKind) -> Option<Timestamp> {
+        match kind {
+            OperationKind::Create => Some(self.clock.after(self.create_deadline)),
+            OperationKind::Delete => None,
         }
     }
 

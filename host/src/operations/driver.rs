@@ -176,6 +176,10 @@ impl Driver<'_> {
         self.journal
             .record(Changes::default(), |operation| {
                 operation.not_before = None;
+                if operation.status == OperationStatus::Pending {
+                    // Waiting for its turn is not counted.
+                    operation.deadline = self.config.deadline(operation.kind);
+                }
                 if operation.status != OperationStatus::Unwinding {
                     operation.status = OperationStatus::Running;
                     begin_next(operation, now);

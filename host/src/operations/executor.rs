@@ -87,10 +87,7 @@ impl Executor {
             kind,
             steps: super::step_names(kind).map(str::to_owned).collect(),
             state: serde_json::Value::Null,
-            deadline: match kind {
-                OperationKind::Create => Some(config.clock.after(config.create_deadline)),
-                OperationKind::Delete => None,
-            },
+            deadline: config.deadline(kind),
             after: None,
             request_id,
         }

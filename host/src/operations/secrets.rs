@@ -139,3 +139,128 @@ fn validity(mut params: CertificateParams, days: u32, now: Timestamp) -> Result<
     params.not_after = time(until);
     Ok(params)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use jiff::SignedDuration;
+    use rustls::RootCertStore;
+    use rustls::client::WebPkiServerVerifier;
+    use rustls::client::danger::ServerCertVerifier;
+    use rustls::pki_types::pem::PemObject;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+
+    use super::*;
+
+    fn endpoint(host: &str) -> Endpoint {
+        Endpoint {
+            name: "sql".to_owned(),
+            member: "main".to_owned(),
+            port_name: "sql".to_owned(),
+            bind_address: "0.0.0.0".to_owned(),
+            host: host.to_owned(),
+            port: 20_000,
+        }
+    }
+
+    fn requests() -> Vec<SecretRequest> {
+        let request = |name: &str, kind| SecretRequest {
+            name: name.to_owned(),
+            kind,
+        };
+        vec![
+            request("app", SecretKind::Password(24)),
+            request("tls", SecretKind::Certificate(30)),
+        ]
+    }
+
+    fn make(hosts: &[&str], existing: Secrets, now: Timestamp) -> Secrets {
+        let endpoints: Vec<Endpoint> = hosts.iter().map(|host| endpoint(host)).collect();
+        let id = InstanceId::generate();
+        complete(id, &requests(), &endpoints, existing, now).unwrap()
+    }
+
+    /// Whether a client that trusts the authority accepts the certificate for this host at this time.
+    fn accepts(secrets: &Secrets, host: &str, at: Timestamp) -> bool {
+        let der = |name: &str| {
+            let pem = secrets[name].expose().as_bytes();
+            CertificateDer::from_pem_slice(pem).unwrap().into_owned()
+        };
+        let mut roots = RootCertStore::empty();
+        roots.add(der("tls.ca")).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
+            .build()
+            .unwrap();
+        let name = ServerName::try_from(host.to_owned()).unwrap();
+        let since_epoch = u64::try_from(at.as_second()).unwrap();
+        let at = UnixTime::since_unix_epoch(std::time::Duration::from_secs(since_epoch));
+        verifier
+            .verify_server_cert(&der("tls.cert"), &[], &name, &[], at)
+            .is_ok()
+    }
+
+    #[test]
+    fn clients_accept_the_certificate_for_every_way_in_and_for_no_other() {
+        let now = Timestamp::now();
+        let secrets = make(
+            &["db.example.org", "192.0.2.7", "2001:db8::7"],
+            Secrets::new(),
+            now,
+        );
+        for host in [
+            "db.example.org",
+            "192.0.2.7",
+            "2001:db8::7",
+            "localhost",
+            "127.0.0.1",
+            "::1",
+        ] {
+            assert!(accepts(&secrets, host, now), "{host}");
+        }
+        for host in ["other.example.org", "192.0.2.8"] {
+            assert!(!accepts(&secrets, host, now), "{host}");
+        }
+        let hours = |count| SignedDuration::from_hours(count);
+        assert!(
+            accepts(&secrets, "localhost", now - hours(12)),
+            "a clock that is behind"
+        );
+        assert!(accepts(&secrets, "localhost", now + hours(24 * 29)));
+        assert!(!accepts(&secrets, "localhost", now + hours(24 * 31)));
+        PrivateKeyDer::from_pem_slice(secrets["tls.key"].expose().as_bytes()).unwrap();
+        assert_eq!(secrets.len(), 4, "the authority's key is kept nowhere");
+    }
+
+    #[test]
+    fn instances_do_not_trust_each_other() {
+        let now = Timestamp::now();
+        let mut one = make(&["a.example.org"], Secrets::new(), now);
+        let other = make(&["a.example.org"], Secrets::new(), now);
+        one.insert("tls.ca".to_owned(), other["tls.ca"].clone());
+        assert!(!accepts(&one, "a.example.org", now));
+    }
+
+    #[test]
+    fn what_exists_is_kept() {
+        let now = Timestamp::now();
+        let first = make(&["a.example.org"], Secrets::new(), now);
+        assert_eq!(make(&["b.example.org"], first.clone(), now), first);
+        let mut partial = first.clone();
+        partial.remove("app");
+        let completed = make(&["a.example.org"], partial, now);
+        assert_eq!(completed["tls.key"], first["tls.key"]);
+        assert_ne!(completed["app"], first["app"]);
+    }
+
+    #[test]
+    fn passwords_are_letters_and_digits_of_the_length_asked_for() {
+        let made = password(24);
+        assert_eq!(made.expose().len(), 24);
+        assert!(made.expose().bytes().all(|b| b.is_ascii_alphanumeric()));
+        assert_ne!(password(24), made);
+        assert_eq!(password(3).expose().len(), 16);
+        assert_eq!(password(9_999).expose().len(), 128);
+    }
+}

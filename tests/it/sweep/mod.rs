@@ -2,8 +2,10 @@
 //! with the host dying at every commit, with callers that cancel and delete at every point. Whatever
 //! happens, each operation ends in one way, and nothing is left behind.
 
+mod cases;
 mod rows;
 mod scenario;
+mod supervision;
 
 use std::ops::RangeInclusive;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -1,4 +1,4 @@
-//! An engine over the fake machine: one server, one user.
+//! An engine over the fake machine: one server, one user, and a certificate if the setting `tls` is `on`.
 
 use async_trait::async_trait;
 use berth::model::instance::{Endpoint, Spec};
@@ -171,6 +171,17 @@ fn workload(spec: &Spec) -> Workload {
         name: name.to_owned(),
         kind,
     };
+    let mut secrets = vec![
+        secret("superuser", SecretKind::Password(32)),
+        secret(PASSWORD, SecretKind::Password(24)),
+    ];
+    if spec
+        .settings
+        .iter()
+        .any(|(name, value)| name == "tls" && value == "on")
+    {
+        secrets.push(secret("tls", SecretKind::Certificate(365)));
+    }
     Workload {
         members: vec![Member {
             name: "main".to_owned(),
@@ -202,10 +213,6 @@ fn workload(spec: &Spec) -> Workload {
             member: "main".to_owned(),
             port: "sql".to_owned(),
         }],
-        secrets: vec![
-            secret("superuser", SecretKind::Password(32)),
-            secret(PASSWORD, SecretKind::Password(24)),
-            secret("tls", SecretKind::Certificate(365)),
-        ],
+        secrets,
     }
 }

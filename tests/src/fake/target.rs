@@ -114,9 +114,17 @@ impl Target for FakeTarget {
             .await
     }
 
-    async fn logs(&self, _: &TargetContext, _: &str, _: u32) -> Result<String> {
+    async fn logs(&self, context: &TargetContext, _: &str, _: u32) -> Result<String> {
         self.world
-            .call(Call::Logs, |machine| Ok(machine.behaviour.log.clone()))
+            .call(Call::Logs, |machine| {
+                let mut log = machine.behaviour.log.clone();
+                if let Some(live) = machine.live.get(&context.instance) {
+                    for (name, secret) in &live.applied.secrets {
+                        log = log.replace(&format!("${{secret:{name}}}"), secret.expose());
+                    }
+                }
+                Ok(log)
+            })
             .await
     }
 

@@ -67,6 +67,7 @@ pub struct Behaviour {
     pub refuses_passwords: bool,
     /// Every removal fails, and this is why.
     pub removal_fails: Option<String>,
+    /// `${secret:NAME}` in it is the value of a secret.
     pub log: String,
 }
 
@@ -148,6 +149,13 @@ impl World {
     pub fn kill_server(&self, id: InstanceId) {
         if let Some(live) = self.lock().live.get_mut(&id) {
             live.running = false;
+        }
+    }
+
+    /// The server of an instance is there again.
+    pub fn revive_server(&self, id: InstanceId) {
+        if let Some(live) = self.lock().live.get_mut(&id) {
+            live.running = true;
         }
     }
 

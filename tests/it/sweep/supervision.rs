@@ -1,0 +1,126 @@
+//! The supervisor: what it says of running instances, and how evenly it looks.
+
+use std::time::Duration;
+
+use berth::model::InstanceId;
+use berth::model::health::Condition;
+use berth_tests::fake::{Call, Fault, When};
+use berth_tests::node::{Machine, Node};
+use tokio::time::sleep;
+
+#[tokio::test(start_paused = true)]
+async fn health_follows_what_is_observed() {
+    let machine = Machine::new();
+    let (node, id) = supervised(&machine, 1).await;
+    let health = node.health.get(id).unwrap();
+    assert_eq!(health.condition, Condition::Healthy);
+    assert_eq!(health.version.as_deref(), Some("1.2"));
+    assert_eq!(health.used_bytes, 1_000);
+
+    machine.world.kill_server(id);
+    sleep(Duration::from_secs(2)).await;
+    let down = node.health.get(id).unwrap();
+    assert!(matches!(down.condition, Condition::Down(_)), "{down:?}");
+    sleep(Duration::from_secs(10)).await;
+    let still = node.health.get(id).unwrap();
+    assert_eq!(still.since, down.since);
+    assert!(still.observed_at > down.observed_at);
+
+    machine.world.revive_server(id);
+    sleep(Duration::from_secs(2)).await;
+    assert_eq!(node.health.get(id).unwrap().condition, Condition::Healthy);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_running_has_no_health() {
+    let machine = Machine::new();
+    let (node, id) = supervised(&machine, 1).await;
+    let deletion = node.delete(id).await.unwrap();
+    node.ended(deletion.id).await;
+    sleep(Duration::from_secs(2)).await;
+    assert_eq!(node.health.get(id), None);
+    let calls = machine.world.calls().len();
+    sleep(Duration::from_secs(30)).await;
+    assert_eq!(
+        machine.world.calls().len(),
+        calls,
+        "looked at what is deleted"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_look_that_hangs_or_panics_holds_up_nobody_else() {
+    for fault in [Fault::Hangs, Fault::Panics] {
+        let machine = Machine::new();
+        let (node, id) = supervised(&machine, 5).await;
+        machine.world.forget_calls();
+        machine.world.fault_at(2, fault, When::Before);
+        sleep(Duration::from_secs(10)).await;
+        let looks = count(&machine, Call::TargetObserve);
+        assert!(
+            (40..=55).contains(&looks),
+            "{looks} looks at 5 instances in 10 s"
+        );
+        sleep(Duration::from_secs(20)).await;
+        assert_eq!(node.health.get(id).unwrap().condition, Condition::Healthy);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_instances_are_looked_at_evenly_and_engines_asked_rarely() {
+    let machine = Machine::new();
+    let (_node, _) = supervised(&machine, 200).await;
+    sleep(Duration::from_secs(60)).await;
+    machine.world.forget_calls();
+    let mut most = 0;
+    for _ in 0..300 {
+        let before = count(&machine, Call::TargetObserve);
+        sleep(Duration::from_millis(100)).await;
+        most = most.max(count(&machine, Call::TargetObserve) - before);
+    }
+    // 200 a second are 20 in a tenth of it.
+    assert!(most <= 30, "{most} looks in a tenth of a second");
+    let looks = count(&machine, Call::TargetObserve);
+    assert!((5_500..=6_200).contains(&looks), "{looks} looks in 30 s");
+    let asked = count(&machine, Call::EngineObserve);
+    assert!(
+        (350..=450).contains(&asked),
+        "engines were asked {asked} times"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn deleted_instances_are_forgotten_after_their_time() {
+    let machine = Machine::new();
+    let (mut node, id) = supervised(&machine, 1).await;
+    let deletion = node.delete(id).await.unwrap();
+    node.ended(deletion.id).await;
+    assert!(node.repo.instance(id).await.unwrap().is_some());
+    node.supervise(|config| config.retention = Duration::ZERO);
+    sleep(Duration::from_secs(1200)).await;
+    assert!(node.repo.instance(id).await.unwrap().is_none());
+}
+
+/// So many running instances under a supervisor; answers the first of them.
+async fn supervised(machine: &Machine, instances: usize) -> (Node, InstanceId) {
+    let mut node = machine.boot().await;
+    node.start();
+    let mut first = None;
+    for number in 0..instances {
+        let (instance, operation) = node.create(&format!("watched-{number}")).await.unwrap();
+        node.ended(operation.id).await;
+        first.get_or_insert(instance.id);
+    }
+    node.supervise(|_| {});
+    sleep(Duration::from_secs(3)).await;
+    (node, first.expect("at least one was asked for"))
+}
+
+fn count(machine: &Machine, which: Call) -> usize {
+    machine
+        .world
+        .calls()
+        .iter()
+        .filter(|call| **call == which)
+        .count()
+}
