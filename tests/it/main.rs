@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "in a test it is an assertion")]
 
 mod api;
+mod command_line;
 mod faults;
 mod kill;
 mod lifecycle;

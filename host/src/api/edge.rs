@@ -2,6 +2,7 @@
 //!
 //! It is on the path of every read, so it logs nothing below an error unless debugging is asked for.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -9,10 +10,12 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::middleware::Next;
 use axum::response::Response;
+use futures::FutureExt;
 use tracing::Instrument;
 
 use super::Api;
 use super::error::ApiError;
+use crate::model::Error;
 
 const HEADER: HeaderName = HeaderName::from_static("x-request-id");
 const LONGEST_ID: usize = 128;
@@ -52,9 +55,11 @@ pub async fn surround(State(api): State<Api>, mut request: Request, next: Next) 
     request.extensions_mut().insert(id.clone());
 
     let span = tracing::debug_span!("request", id = id.as_str(), %method, route);
-    let served = tokio::time::timeout(api.limits.request_timeout, next.run(request));
+    let served = AssertUnwindSafe(next.run(request)).catch_unwind();
+    let served = tokio::time::timeout(api.limits.request_timeout, served);
     let mut response = match served.instrument(span).await {
-        Ok(response) => finish(response, &id),
+        Ok(Ok(response)) => finish(response, &id),
+        Ok(Err(_)) => complete(&Error::internal("the handler panicked").into(), &id),
         Err(_) => complete(&ApiError::timeout(), &id),
     };
     if let Ok(value) = HeaderValue::from_str(id.as_str()) {

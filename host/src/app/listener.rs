@@ -121,3 +121,154 @@ fn tls(cert: &std::path::Path, key: &std::path::Path) -> Result<RustlsConfig> {
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(RustlsConfig::from_config(Arc::new(config)))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
+
+    use axum::routing::get;
+    use rustls::pki_types::ServerName;
+    use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+    use tokio::sync::oneshot;
+    use tokio::task::{JoinHandle, spawn_blocking};
+
+    use super::*;
+    use crate::config::Config;
+
+    const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+
+    struct Running {
+        address: SocketAddr,
+        end: oneshot::Sender<()>,
+        served: JoinHandle<Result<()>>,
+    }
+
+    fn config() -> Server {
+        let mut config = Config::default().server;
+        config.listen = "127.0.0.1:0".parse().unwrap();
+        config
+    }
+
+    fn start(config: &Server) -> Running {
+        let listener = Listener::bind(config).unwrap();
+        let address = listener.address();
+        let (end, ended) = oneshot::channel::<()>();
+        let router = Router::new().route("/", get(async || "served"));
+        let end_of_test = async move {
+            // A dropped sender ends it too.
+            let _ = ended.await;
+        };
+        let served = tokio::spawn(listener.serve(router, end_of_test));
+        Running {
+            address,
+            end,
+            served,
+        }
+    }
+
+    /// Everything that comes back until the other side closes.
+    async fn exchange(address: SocketAddr, sent: &'static [u8]) -> String {
+        let exchange = spawn_blocking(move || {
+            let mut stream = TcpStream::connect(address).unwrap();
+            stream
+                .set_read_timeout(Some(Duration::from_secs(60)))
+                .unwrap();
+            stream.write_all(sent).unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).unwrap();
+            answer
+        });
+        exchange.await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn plain_is_for_loopback() {
+        let running = start(&config());
+        assert!(exchange(running.address, REQUEST).await.ends_with("served"));
+        let mut config = config();
+        config.listen = "0.0.0.0:0".parse().unwrap();
+        let refused = Listener::bind(&config).err().unwrap();
+        assert!(refused.public().contains("--tls-cert"), "{refused}");
+        config.insecure_listen = true;
+        assert!(Listener::bind(&config).is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_port_that_is_taken_is_named() {
+        let running = start(&config());
+        let mut config = config();
+        config.listen = running.address;
+        let refused = Listener::bind(&config).err().unwrap();
+        let begin = format!("cannot listen on {}", running.address);
+        assert!(refused.public().starts_with(&begin), "{refused}");
+    }
+
+    #[tokio::test]
+    async fn a_client_that_does_not_finish_its_head_is_let_go() {
+        let mut config = config();
+        config.header_timeout = Duration::from_millis(100);
+        let running = start(&config);
+        let answer = exchange(running.address, b"GET / HTTP/1.1\r\nhost: x\r\n").await;
+        assert!(!answer.contains("served"), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn the_end_waits_for_no_idle_client() {
+        let running = start(&config());
+        let mut idle = TcpStream::connect(running.address).unwrap();
+        idle.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+            .unwrap();
+        let idle = spawn_blocking(move || {
+            let mut answer = String::new();
+            idle.read_to_string(&mut answer).map(|_| answer)
+        });
+        // Another request is served after the idle one was.
+        exchange(running.address, REQUEST).await;
+        running.end.send(()).unwrap();
+        let served = tokio::time::timeout(Duration::from_secs(60), running.served);
+        served.await.expect("it ends").unwrap().unwrap();
+        assert!(idle.await.unwrap().unwrap().ends_with("served"));
+    }
+
+    #[tokio::test]
+    async fn with_a_certificate_it_speaks_tls() {
+        let made = rcgen::generate_simple_self_signed(["berth.test".to_owned()]).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let (cert, key) = (dir.path().join("cert"), dir.path().join("key"));
+        std::fs::write(&cert, made.cert.pem()).unwrap();
+        std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+        let mut config = config();
+        config.listen = "0.0.0.0:0".parse().unwrap();
+        (config.tls_cert, config.tls_key) = (Some(cert.clone()), Some(key.clone()));
+        let running = start(&config);
+        let port = running.address.port();
+        let mut roots = RootCertStore::empty();
+        roots.add(made.cert.der().clone()).unwrap();
+        let answer = spawn_blocking(move || {
+            let provider = Arc::new(rustls::crypto::ring::default_provider());
+            let client = ClientConfig::builder_with_provider(provider)
+                .with_safe_default_protocol_versions()
+                .unwrap()
+                .with_root_certificates(roots)
+                .with_no_client_auth();
+            let name = ServerName::try_from("berth.test").unwrap();
+            let connection = ClientConnection::new(Arc::new(client), name).unwrap();
+            let socket = TcpStream::connect(("127.0.0.1", port)).unwrap();
+            let mut stream = StreamOwned::new(connection, socket);
+            stream.write_all(REQUEST).unwrap();
+            let mut answer = Vec::new();
+            // How the other side closes is not what this is about.
+            let _ = stream.read_to_end(&mut answer);
+            String::from_utf8(answer).unwrap()
+        });
+        assert!(answer.await.unwrap().ends_with("served"));
+
+        config.tls_key = Some(cert);
+        let refused = Listener::bind(&config).err().unwrap();
+        assert!(refused.public().contains("cannot be used"), "{refused}");
+        config.tls_key = None;
+        let refused = Listener::bind(&config).err().unwrap();
+        assert!(refused.public().contains("go together"), "{refused}");
+    }
+}

@@ -142,6 +142,21 @@ async fn a_store_that_fails_is_told_and_shows_no_insides() {
 }
 
 #[tokio::test]
+async fn a_defect_costs_one_request_and_shows_no_insides() {
+    let berth = Berth::start().await;
+    berth.plugins.panic(true);
+    let read = berth.admin_get("/admin/v1/plugins").await;
+    let written = berth.create(wanted("unlucky")).await;
+    for answer in [read, written] {
+        let body = answer.refused(500, "internal");
+        assert_eq!(body["message"], "an internal error occurred");
+    }
+    berth.plugins.panic(false);
+    berth.admin_get("/admin/v1/plugins").await.expect(200);
+    berth.create(wanted("unlucky")).await.expect(201);
+}
+
+#[tokio::test]
 async fn metrics_count_requests_and_databases() {
     let berth = Berth::start().await;
     let id = berth.running("counted").await;

@@ -23,6 +23,7 @@ pub struct Offer {
     pub fakes: FakePlugins,
     engine: Arc<Shown>,
     missing: Mutex<BTreeSet<String>>,
+    panics: AtomicBool,
 }
 
 /// The fake engine under another description.
@@ -65,6 +66,7 @@ impl Offer {
                 holds: watch::Sender::new(false),
             }),
             missing: Mutex::new(["4".to_owned()].into()),
+            panics: AtomicBool::new(false),
         }
     }
 
@@ -72,6 +74,11 @@ impl Offer {
     pub fn lacks(&self, versions: &[&str]) {
         let versions = versions.iter().map(|v| (*v).to_owned());
         *self.missing.lock().unwrap() = versions.collect();
+    }
+
+    /// Let whoever asks about the plugins meet a defect.
+    pub fn panic(&self, panics: bool) {
+        self.panics.store(panics, Ordering::SeqCst);
     }
 
     pub fn hold_rotations(&self, hold: bool) {
@@ -85,6 +92,10 @@ impl Offer {
 
 impl Plugins for Offer {
     fn engine(&self, name: &str) -> Result<Arc<dyn Engine>> {
+        assert!(
+            !self.panics.load(Ordering::SeqCst),
+            "a secret inside of berth"
+        );
         self.fakes.engine(name)?;
         Ok(self.engine.clone())
     }
@@ -107,6 +118,10 @@ impl Plugins for Offer {
     }
 
     fn statuses(&self) -> Vec<PluginStatus> {
+        assert!(
+            !self.panics.load(Ordering::SeqCst),
+            "a secret inside of berth"
+        );
         self.fakes.statuses()
     }
 
