@@ -38,7 +38,8 @@ up() {
   install_what_is_missing
   build
   make_directory
-  trap 'stop_host; exit 1' INT TERM HUP
+  trap 'stop_what_we_started' EXIT
+  trap 'exit 130' INT TERM HUP
   ensure_host
   local id
   id=$(find_database) || die "the list of databases could not be read; see $LOG"
@@ -51,7 +52,7 @@ up() {
   show "$id"
   if [ -z "$STARTED" ]; then
     say "Berth was already running (pid $(host_pid)), and goes on."
-    return
+    return 0
   fi
   trap 'farewell; exit 0' INT TERM HUP
   say "Berth runs until you press Ctrl-C. Its log: $LOG"
@@ -83,6 +84,12 @@ make_directory() {
   : >"$MARKER"
 }
 
+# On the way out, whatever the reason: a host that this run started ends with it.
+stop_what_we_started() {
+  trap '' INT TERM HUP
+  [ -z "$STARTED" ] || stop_host
+}
+
 farewell() {
   trap '' INT TERM HUP
   say ""
@@ -101,7 +108,7 @@ STARTED=
 ensure_host() {
   if [ -n "$(host_pid)" ]; then
     await_ready
-    return
+    return 0
   fi
   local port
   port=$(free_port)
@@ -117,7 +124,8 @@ ensure_host() {
 
 api() { printf 'http://127.0.0.1:%s' "$(cat "$DIR/port" 2>/dev/null || printf '%s' "$PORT")"; }
 
-# The pid of the host that serves our data directory, however it was started.
+# The pid of the host that serves our data directory, however it was started. (A bare `return` would hand on the
+# status of whatever led to the trap that this is called from.)
 host_pid() {
   local entry args
   for entry in /proc/[0-9]*; do
@@ -125,7 +133,7 @@ host_pid() {
     args=$({ tr '\0' '\n' <"$entry/cmdline"; } 2>/dev/null) || continue
     if [ "$(sed -n 2p <<<"$args")" = serve ] && grep -qxF -- "$DATA" <<<"$args"; then
       printf '%s\n' "${entry#/proc/}"
-      return
+      return 0
     fi
   done
 }
@@ -151,7 +159,7 @@ free_port() {
     if ! (: <>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
       [ "$port" = "$wanted" ] || warn "port $wanted is taken; using $port"
       printf '%s\n' "$port"
-      return
+      return 0
     fi
   done
   die "no free port from $PORT on; set PORT"
@@ -300,7 +308,7 @@ show() {
 newest_psql() {
   if have psql; then
     printf 'psql'
-    return
+    return 0
   fi
   local folder
   for folder in /usr/lib/postgresql /opt/berth/servers/postgresql "$HOME/.local/share/berth/servers/postgresql"; do
@@ -313,7 +321,7 @@ newest_psql() {
 clean() {
   if [ ! -e "$DIR" ]; then
     say "nothing to remove: $DIR is not there"
-    return
+    return 0
   fi
   [ -e "$MARKER" ] || die "$DIR was not made by this script; it is left alone"
   delete_databases || warn "not every database could be deleted through the API; ending what is left"

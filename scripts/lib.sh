@@ -18,10 +18,10 @@ install_packages() {
     say "installing $* ($why)"
     export DEBIAN_FRONTEND=noninteractive
     # The lists of a fresh machine are empty or old, and then the first try fails.
-    apt-get install -y -qq --no-install-recommends "$@" >/dev/null 2>&1 && return
+    apt-get install -y -qq --no-install-recommends "$@" >/dev/null 2>&1 && return 0
     apt-get update -qq
     apt-get install -y -qq --no-install-recommends "$@" >/dev/null
-    return
+    return 0
   fi
   die "missing: $why. As root: apt-get install -y --no-install-recommends $*"
 }
