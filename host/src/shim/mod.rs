@@ -19,6 +19,7 @@ mod member;
 mod proc;
 mod restart;
 mod running;
+mod user_name;
 mod volume;
 pub mod wire;
 

@@ -52,6 +52,11 @@ impl Home {
         self.0.join("started.json")
     }
 
+    /// The list of users that the member's programs see.
+    pub fn users(&self) -> PathBuf {
+        self.0.join("passwd")
+    }
+
     pub fn socket_name() -> &'static str {
         "control.sock"
     }
