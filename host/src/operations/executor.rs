@@ -152,6 +152,7 @@ impl Executor {
                 continue;
             }
             // One that waits may have been cancelled or told to go on: its record says.
+            #[expect(clippy::map_entry, reason = "an entry cannot be held across an await")]
             if board.waiting.contains_key(&id) {
                 match Journal::claim(
                     &self.shared.repo,

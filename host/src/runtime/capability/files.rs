@@ -228,13 +228,9 @@ impl files::Host for Files {
         text(found)
     }
 
+    /// Makes nothing: a look at an instance that is being removed must not bring its directories back.
     async fn run_dir(&mut self) -> Result<String, Error> {
-        let scope = self.scope()?;
-        let run_dir = scope.run_dir.clone();
-        blocking(move || scope.prepare())
-            .await?
-            .map_err(|e| Error::Failed(format!("cannot make the directory for sockets: {e}")))?;
-        text(run_dir)
+        text(self.scope()?.run_dir)
     }
 
     async fn usage(&mut self, path: String) -> Result<u64, Error> {

@@ -69,6 +69,7 @@ pub struct Idempotency {
 
 /// How a creation was accepted.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "the large one is the usual one")]
 pub enum Begun {
     New(Arc<Instance>, Operation),
     /// It was accepted before, under the same idempotency key.
