@@ -35,9 +35,9 @@ main() {
 # --- up -------------------------------------------------------------------------------------------------
 
 up() {
+  make_directory
   install_what_is_missing
   build
-  make_directory
   trap 'stop_what_we_started' EXIT
   trap 'exit 130' INT TERM HUP
   ensure_host
@@ -274,13 +274,13 @@ follow() {
       *) die "the database is $status; to begin anew: make demo-clean" ;;
     esac
     line=$(last_operation "$id" | jq -r '
-      ([.steps[] | select(.state == "started")][0] // {name: "waiting"}) as $now
-      | "\(.progress)% \($now.name)" + (if .last_error then " (\(.last_error))" else "" end)')
-    if [ "$line" != "$last" ]; then
+      ([.steps[] | select(.state == "started")][0]) as $now
+      | select($now) | "\(.progress)% \($now.name)" + (if .last_error then " (\(.last_error))" else "" end)')
+    if [ -n "$line" ] && [ "$line" != "$last" ]; then
       if [ -t 1 ]; then printf '\r\033[K  %s' "$line"; else say "  $line"; fi
       last=$line
     fi
-    [ "$SECONDS" -lt "$deadline" ] || die "it is still $line; see $LOG"
+    [ "$SECONDS" -lt "$deadline" ] || die "it is not running after ten minutes ($last); see $LOG"
     sleep 0.1
   done
   if [ -t 1 ]; then printf '\r\033[K'; fi
