@@ -40,12 +40,7 @@ impl FileScope {
     }
 
     fn open(&self) -> io::Result<Dir> {
-        // For reading: a handle for paths alone, as `Dir` opens them, cannot be synced.
-        let dir = std::fs::OpenOptions::new()
-            .read(true)
-            .custom_flags((OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW).bits())
-            .open(&self.instance_dir)?;
-        Ok(Dir::from_std_file(dir))
+        open_own(&self.instance_dir).map(Dir::from_std_file)
     }
 
     /// A directory below the instance's own, which must be there.
@@ -60,18 +55,21 @@ impl FileScope {
         for name in path {
             let mut builder = DirBuilder::new();
             cap_std::fs::DirBuilderExt::mode(&mut builder, 0o700);
-            match dir.create_dir_with(name, &builder) {
-                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-                made => made?,
-            }
+            let made = match dir.create_dir_with(name, &builder) {
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => false,
+                made => made.map(|()| true)?,
+            };
             let child = open_dir(&dir, name.as_ref())?;
             // Also one that an earlier call made and did not live to give away.
-            if let Some(uid) = self.uid
-                && child.dir_metadata()?.uid() == geteuid().as_raw()
-            {
+            let owed = self
+                .uid
+                .filter(|_| child.dir_metadata().is_ok_and(|m| m.uid() == geteuid().as_raw()));
+            if let Some(uid) = owed {
                 child.set_permissions(".", Permissions::from_std(mode(0o700)))?;
                 fchown(&child, Some(uid), Some(uid))?;
                 sync(&child)?;
+            }
+            if made || owed.is_some() {
                 sync(&dir)?;
             }
             dir = child;
@@ -290,15 +288,11 @@ fn is_inside(path: &str) -> bool {
 
 /// A directory of the host's, with this mode and owner. One that is there keeps its mode.
 fn make(path: &Path, bits: u32, owner: Option<u32>, group: Option<u32>) -> io::Result<()> {
-    match std::fs::DirBuilder::new().mode(0o700).create(path) {
-        Ok(()) => {}
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-        Err(e) => return Err(e),
-    }
-    let dir = std::fs::OpenOptions::new()
-        .read(true)
-        .custom_flags((OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW).bits())
-        .open(path)?;
+    let made = match std::fs::DirBuilder::new().mode(0o700).create(path) {
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => false,
+        made => made.map(|()| true)?,
+    };
+    let dir = open_own(path)?;
     let found = dir.metadata()?;
     if found.permissions().mode() & 0o7777 != bits {
         dir.set_permissions(mode(bits))?;
@@ -307,7 +301,19 @@ fn make(path: &Path, bits: u32, owner: Option<u32>, group: Option<u32>) -> io::R
     if other(owner, found.uid()) || other(group, found.gid()) {
         fchown(&dir, owner, group)?;
     }
+    if made && let Some(parent) = path.parent() {
+        dir.sync_all()?;
+        open_own(parent)?.sync_all()?;
+    }
     Ok(())
+}
+
+/// A directory of the host's, so that it can be synced too: cap-std's own way to open one cannot.
+fn open_own(path: &Path) -> io::Result<std::fs::File> {
+    std::fs::OpenOptions::new()
+        .read(true)
+        .custom_flags((OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW).bits())
+        .open(path)
 }
 
 /// A directory in a directory, not through a link.
