@@ -61,9 +61,11 @@ impl FileScope {
             };
             let child = open_dir(&dir, name.as_ref())?;
             // Also one that an earlier call made and did not live to give away.
-            let owed = self
-                .uid
-                .filter(|_| child.dir_metadata().is_ok_and(|m| m.uid() == geteuid().as_raw()));
+            let owed = self.uid.filter(|_| {
+                child
+                    .dir_metadata()
+                    .is_ok_and(|m| m.uid() == geteuid().as_raw())
+            });
             if let Some(uid) = owed {
                 child.set_permissions(".", Permissions::from_std(mode(0o700)))?;
                 fchown(&child, Some(uid), Some(uid))?;
