@@ -61,11 +61,8 @@ impl FileScope {
             };
             let child = open_dir(&dir, name.as_ref())?;
             // Also one that an earlier call made and did not live to give away.
-            let owed = self.uid.filter(|_| {
-                child
-                    .dir_metadata()
-                    .is_ok_and(|m| m.uid() == geteuid().as_raw())
-            });
+            let is_hosts = child.dir_metadata()?.uid() == geteuid().as_raw();
+            let owed = self.uid.filter(|_| is_hosts);
             if let Some(uid) = owed {
                 child.set_permissions(".", Permissions::from_std(mode(0o700)))?;
                 fchown(&child, Some(uid), Some(uid))?;
@@ -288,7 +285,7 @@ fn is_inside(path: &str) -> bool {
         && Path::new(path).components().all(plain)
 }
 
-/// A directory of the host's, with this mode and owner. One that is there keeps its mode.
+/// A directory of the host's, with this mode and owner, whether it was there or not.
 fn make(path: &Path, bits: u32, owner: Option<u32>, group: Option<u32>) -> io::Result<()> {
     let made = match std::fs::DirBuilder::new().mode(0o700).create(path) {
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => false,
