@@ -215,3 +215,67 @@ fn write_new(path: &Path, key: &[u8; KEY_BYTES]) -> io::Result<()> {
 fn unusable(path: &Path, what: &str) -> Error {
     Error::failed(format!("the seal key {} {what}", path.display()))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn what_is_sealed_opens_in_its_place_and_nowhere_else() {
+        let sealer = Sealer::ephemeral();
+        let sealed = sealer.seal("a/1", b"hidden").unwrap();
+        assert_eq!(*sealer.open("a/1", &sealed).unwrap(), b"hidden");
+        assert!(!sealed.windows(6).any(|part| part == b"hidden"));
+        assert_ne!(sealer.seal("a/1", b"hidden").unwrap(), sealed);
+        assert!(sealer.open("a/2", &sealed).is_err());
+        assert!(Sealer::ephemeral().open("a/1", &sealed).is_err());
+        for i in 0..sealed.len() {
+            let mut damaged = sealed.clone();
+            damaged[i] ^= 1;
+            assert!(sealer.open("a/1", &damaged).is_err());
+            assert!(sealer.open("a/1", &sealed[..i]).is_err());
+        }
+    }
+
+    #[test]
+    fn a_key_file_is_private_whole_and_never_replaced() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("seal.key");
+        assert!(Sealer::load(&path).unwrap().is_none());
+        let made = Sealer::create(&path).unwrap();
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let loaded = Sealer::load(&path).unwrap().unwrap();
+        assert!(loaded.key_id() == made.key_id());
+        assert_eq!(loaded.mac("secret"), made.mac("secret"));
+        let sealed = made.seal("a", b"b").unwrap();
+        assert_eq!(*loaded.open("a", &sealed).unwrap(), b"b");
+
+        assert!(Sealer::create(&path).is_err());
+        let again = Sealer::load(&path).unwrap().unwrap();
+        assert!(again.key_id() == made.key_id());
+        // No temporary file is left of either attempt.
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_key_file_that_others_can_read_or_that_is_damaged_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("seal.key");
+        Sealer::create(&path).unwrap();
+        let key = fs::read_to_string(&path).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        let refused = Sealer::load(&path).unwrap_err();
+        assert!(refused.public().contains("chmod 600"), "{refused:?}");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        for text in ["", "berth-seal-1:", &key[..key.len() - 2], &key[1..]] {
+            fs::write(&path, text).unwrap();
+            let refused = Sealer::load(&path).unwrap_err();
+            assert!(refused.public().contains("damaged"), "{refused:?}");
+        }
+        let shown = format!("{:?}", Sealer::ephemeral());
+        assert!(shown.len() < 30, "{shown}");
+    }
+}

@@ -12,7 +12,7 @@ use super::encoding::{
 };
 use super::records::StoredOperation;
 use super::{Repo, Tracked, keys};
-use crate::model::{Error, Instance, InstanceId, Operation, OperationId, Result};
+use crate::model::{Error, Instance, InstanceId, KeyId, Operation, OperationId, Result};
 use crate::store::view::{OperationBrief, Update};
 use crate::store::{Commit, Expect, StoreError, Versioned, Write};
 
@@ -85,6 +85,17 @@ impl Draft {
         self.updates.push(Update::OperationRemoved(id));
     }
 
+    pub fn put_api_key(&mut self, stored: StoredApiKey) -> Result<()> {
+        self.put(keys::api_key(stored.key.id), &stored)?;
+        self.updates.push(Update::ApiKey(stored.mac, stored.key));
+        Ok(())
+    }
+
+    pub fn delete_api_key(&mut self, id: KeyId) {
+        self.delete(keys::api_key(id));
+        self.updates.push(Update::ApiKeyRemoved(id));
+    }
+
     /// Executors have something to do after it.
     pub fn leaves_work(&mut self) {
         self.work = true;
@@ -151,8 +162,10 @@ impl Repo {
         })
         .await?;
         self.each_page::<StoredApiKey>(keys::API_KEYS, |page| {
-            let keys = page.into_iter().map(|(_, _, stored)| stored);
-            keys.for_each(|stored| self.index_api_key(stored));
+            let shown = |(_, version, stored): (_, _, StoredApiKey)| {
+                (version, Update::ApiKey(stored.mac, stored.key))
+            };
+            view.fill(page.into_iter().map(shown));
         })
         .await
     }
@@ -208,6 +221,8 @@ impl Repo {
             Update::InstanceRemoved(id) => self.current_instance(*id).await?,
             Update::Operation(brief) => self.current_operation(brief.id).await?,
             Update::OperationRemoved(id) => self.current_operation(*id).await?,
+            Update::ApiKey(_, key) => self.current_api_key(key.id).await?,
+            Update::ApiKeyRemoved(id) => self.current_api_key(*id).await?,
         };
         self.0.view.apply(version, vec![update]);
         Ok(())
@@ -218,6 +233,14 @@ impl Repo {
         Ok(match self.read::<Instance>(&key).await? {
             Some((instance, version)) => (version, Update::Instance(Arc::new(instance))),
             None => (GONE, Update::InstanceRemoved(id)),
+        })
+    }
+
+    async fn current_api_key(&self, id: KeyId) -> Result<(u64, Update)> {
+        let stored = self.read::<StoredApiKey>(&keys::api_key(id)).await?;
+        Ok(match stored {
+            Some((stored, version)) => (version, Update::ApiKey(stored.mac, stored.key)),
+            None => (GONE, Update::ApiKeyRemoved(id)),
         })
     }
 

@@ -15,11 +15,12 @@ mod purge;
 mod records;
 mod reservations;
 mod secrets;
+#[cfg(test)]
+mod tests;
 
-use std::collections::HashMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
-use std::sync::{Arc, RwLock};
 
 use tokio::sync::Notify;
 
@@ -28,7 +29,6 @@ use super::seal::Sealer;
 use super::view::View;
 use crate::model::instance::Endpoint;
 use crate::model::plugin::Secrets;
-use crate::model::project::ApiKey;
 use crate::model::workload::Workload;
 use crate::model::{Digest, Instance, InstanceId, Operation, ProjectId, Result};
 
@@ -40,7 +40,6 @@ struct Shared {
     store: Arc<dyn Store>,
     sealer: Sealer,
     view: View,
-    api_keys: RwLock<HashMap<[u8; 32], ApiKey>>,
     work: Notify,
     /// Where the search for a free port or user id goes on: one that was just given back rests a while.
     next_port: AtomicU32,
@@ -97,7 +96,6 @@ impl Repo {
             store,
             sealer,
             view: View::default(),
-            api_keys: RwLock::default(),
             work: Notify::new(),
             // Anywhere: another Berth on this machine, with records of its own, looks from elsewhere.
             next_port: AtomicU32::new(rand::random()),

@@ -7,6 +7,8 @@
 mod operations;
 mod query;
 mod shelf;
+#[cfg(test)]
+mod tests;
 mod totals;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -14,7 +16,8 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use jiff::Timestamp;
 
-use crate::model::{Alias, Instance, InstanceId, NodeName, OperationId, Phase, ProjectId};
+use crate::model::project::ApiKey;
+use crate::model::{Alias, Instance, InstanceId, KeyId, NodeName, OperationId, Phase, ProjectId};
 
 pub use operations::{OperationBrief, OperationQuery};
 pub use query::{Cursor, InstanceQuery, Order, OrderBy, Page};
@@ -39,6 +42,8 @@ struct Inner {
     /// Instances that were removed since the last two sweeps, with the version of their removal.
     removed: [HashMap<InstanceId, u64>; 2],
     operations: Operations,
+    /// By the keyed hash of their secret.
+    api_keys: HashMap<[u8; 32], ApiKey>,
 }
 
 struct Shown {
@@ -53,6 +58,9 @@ pub(super) enum Update {
     InstanceRemoved(InstanceId),
     Operation(OperationBrief),
     OperationRemoved(OperationId),
+    /// With the keyed hash of its secret.
+    ApiKey([u8; 32], ApiKey),
+    ApiKeyRemoved(KeyId),
 }
 
 impl View {
@@ -102,6 +110,14 @@ impl View {
         self.read().totals.by_phase_and_engine()
     }
 
+    pub(super) fn api_key(&self, mac: &[u8; 32]) -> Option<ApiKey> {
+        self.read().api_keys.get(mac).cloned()
+    }
+
+    pub(super) fn api_keys(&self) -> Vec<ApiKey> {
+        self.read().api_keys.values().cloned().collect()
+    }
+
     pub(super) fn operations_finished_before(&self, cutoff: Timestamp) -> Vec<OperationId> {
         self.read().operations.finished_before(cutoff)
     }
@@ -127,6 +143,9 @@ impl View {
                 Update::InstanceRemoved(id) => inner.remove(version, id),
                 Update::Operation(brief) => inner.operations.show(version, brief),
                 Update::OperationRemoved(id) => inner.operations.remove(version, id),
+                // Keys are made and removed, never changed: there is no order to keep.
+                Update::ApiKey(mac, key) => drop(inner.api_keys.insert(mac, key)),
+                Update::ApiKeyRemoved(id) => inner.api_keys.retain(|_, key| key.id != id),
             }
         }
     }

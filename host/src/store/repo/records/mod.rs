@@ -6,6 +6,8 @@
 
 mod instance;
 mod operation;
+#[cfg(test)]
+mod tests;
 
 use jiff::Timestamp;
 use serde::Deserialize;
