@@ -110,10 +110,10 @@ impl Control {
                 self.executor().wake();
                 Ok(instance)
             }
-            // Another caller may have been first.
-            Err(error) => match self.repo().view().get(instance.id) {
-                Some(now) if matches!(now.phase(), Phase::Deleting | Phase::Deleted) => Ok(now),
-                Some(_) | None => Err(error),
+            // Another caller may have been first; the read model may not know it yet.
+            Err(error) => match self.repo().stored_instance(instance.id).await {
+                Ok(now) if matches!(now.phase(), Phase::Deleting | Phase::Deleted) => Ok(now),
+                Ok(_) | Err(_) => Err(error),
             },
         }
     }

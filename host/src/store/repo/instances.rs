@@ -99,6 +99,11 @@ impl Repo {
         })))
     }
 
+    /// An instance from the store itself, where the read model may be a moment behind.
+    pub async fn stored_instance(&self, id: InstanceId) -> Result<Arc<Instance>> {
+        Ok(Arc::new(self.read_instance(id).await?.0))
+    }
+
     pub async fn workload(&self, id: InstanceId) -> Result<Option<Workload>> {
         let record = self.read::<Workload>(&keys::workload(id)).await?;
         Ok(record.map(|(workload, _)| workload))
