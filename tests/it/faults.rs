@@ -4,7 +4,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::process::Command;
 
-use berth_tests::real::{DataDir, Host, Process, berth_binary, psql};
+use berth_tests::real::{DataDir, Host, berth_binary, psql};
 use berth_tests::{wait::elapse, wait_for};
 use nix::mount::{MsFlags, mount, umount};
 use serde_json::{Value, json};
@@ -28,7 +28,7 @@ async fn deleting_during_creation_leaves_nothing() {
         two.expect(202);
         host.wait_status(created["id"].as_str().unwrap(), "destroyed")
             .await;
-        nothing_but_the_host(&data).await;
+        data.nothing_but_the_host().await;
 
         let query = "/admin/v1/operations?kind=delete";
         let deletes = host.get(query).await.expect(200);
@@ -71,7 +71,7 @@ async fn one_of_many_creates_with_one_name_wins() {
     }
     host.wait_status(first.as_str().unwrap(), "running").await;
     destroy(&host, first.as_str().unwrap()).await;
-    nothing_but_the_host(&data).await;
+    data.nothing_but_the_host().await;
 }
 
 #[tokio::test]
@@ -225,12 +225,4 @@ fn contents(dir: &std::path::Path) -> Vec<(std::path::PathBuf, Vec<u8>)> {
         .collect();
     all.sort();
     all
-}
-
-async fn nothing_but_the_host(data: &DataDir) {
-    wait_for("every process to be gone", async || {
-        data.processes().iter().all(Process::is_host).then_some(())
-    })
-    .await;
-    assert_eq!(data.instance_dirs(), Vec::<std::path::PathBuf>::new());
 }

@@ -159,11 +159,7 @@ async fn serving(host: &Host, id: &str) -> Value {
 }
 
 async fn nothing_is_left(host: &Host, data: &DataDir) {
-    wait_for("every process to be gone", async || {
-        data.processes().iter().all(Process::is_host).then_some(())
-    })
-    .await;
-    assert_eq!(data.instance_dirs(), Vec::<std::path::PathBuf>::new());
+    data.nothing_but_the_host().await;
     let list = host.get("/api/v1/databases").await.expect(200);
     assert_eq!(list, serde_json::json!([]));
     let open = host.get("/admin/v1/operations?open=true").await.expect(200);

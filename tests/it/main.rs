@@ -8,5 +8,6 @@ mod kill;
 mod lifecycle;
 mod runtime;
 mod shim;
+mod survival;
 mod sweep;
 mod tidy;

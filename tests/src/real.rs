@@ -42,6 +42,15 @@ impl DataDir {
             .collect()
     }
 
+    /// Wait until the host is the only process, and see that no instance has a directory any more.
+    pub async fn nothing_but_the_host(&self) {
+        wait_for("every process to be gone", async || {
+            self.processes().iter().all(Process::is_host).then_some(())
+        })
+        .await;
+        assert_eq!(self.instance_dirs(), Vec::<PathBuf>::new());
+    }
+
     /// Directories of instances that are still there.
     pub fn instance_dirs(&self) -> Vec<PathBuf> {
         match fs::read_dir(self.path().join("instances")) {
@@ -179,20 +188,24 @@ impl Host {
     }
 
     pub async fn start_with(data: &DataDir, more: &[&str]) -> Self {
-        let mut host = Self::spawn(data, more);
+        Self::start_binary(&berth_binary(), data, more).await
+    }
+
+    /// The same with a binary of the caller's.
+    pub async fn start_binary(binary: &Path, data: &DataDir, more: &[&str]) -> Self {
+        let mut host = Self::spawn(binary, data, more);
         host.wait_ready(data).await;
         host
     }
 
-    /// Start it without waiting for anything.
-    pub fn spawn(data: &DataDir, more: &[&str]) -> Self {
+    fn spawn(binary: &Path, data: &DataDir, more: &[&str]) -> Self {
         let port = free_port();
         let log = fs::OpenOptions::new()
             .create(true)
             .append(true)
             .open(data.path().join("host.log"))
             .expect("host.log");
-        let child = Command::new(berth_binary())
+        let child = Command::new(binary)
             .arg("serve")
             .arg("--data-dir")
             .arg(data.path())

@@ -90,7 +90,8 @@ impl Config {
                 concurrent: sandbox.concurrent_calls,
             },
             compile_threads: sandbox.compile_threads,
-            berth_exe: std::env::current_exe().map_err(Error::internal)?,
+            // Not the path it was started by: an upgrade may have put another build there.
+            berth_exe: "/proc/self/exe".into(),
         })
     }
 

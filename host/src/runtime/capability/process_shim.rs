@@ -237,6 +237,7 @@ impl Shims {
     /// Start a shim and wait until it serves. False when there is another, which may be starting or ending.
     fn launch(&self, home: &Home) -> Result<bool, types::Error> {
         let output = Command::new(&self.scope.berth_exe)
+            .arg0("berth")
             .args(["shim", "--dir"])
             .arg(home.dir())
             // Out of reach of a terminal's Ctrl-C from the first moment on; it takes a session of its own.
