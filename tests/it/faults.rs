@@ -4,9 +4,10 @@ use std::fs;
 use std::net::TcpListener;
 use std::process::Command;
 
-use berth_tests::real::{DataDir, Host, berth_binary, psql};
+use berth_tests::real::{DataDir, Host, Process, berth_binary, psql};
 use berth_tests::{wait::elapse, wait_for};
 use nix::mount::{MsFlags, mount, umount};
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::lifecycle::{body, credentials, destroy, running};
@@ -77,17 +78,53 @@ async fn one_of_many_creates_with_one_name_wins() {
 #[tokio::test]
 async fn a_port_that_somebody_took_is_passed_over() {
     let data = DataDir::new();
-    let host = Host::start(&data).await;
-    let id = running(&host, "first").await;
-    let port = credentials(&host, &id).await["port"].as_u64().unwrap();
-    destroy(&host, &id).await;
+    let taken = (30_000..32_000).find_map(|port| TcpListener::bind(("127.0.0.1", port)).ok());
+    let taken_port = taken.as_ref().unwrap().local_addr().unwrap().port();
+    let (first, last) = (taken_port, taken_port + 5);
+    let config = data.path().join("berth.toml");
+    fs::write(&config, format!("[node]\nports = \"{first}-{last}\"\n")).unwrap();
+    let host = Host::start_with(&data, &["--config", config.to_str().unwrap()]).await;
+    let mut ids = Vec::new();
+    for name in ["first", "second"] {
+        let id = running(&host, name).await;
+        let given = credentials(&host, &id).await;
+        assert_ne!(given["port"].as_u64(), Some(u64::from(taken_port)));
+        psql(&given, "select 1").unwrap();
+        ids.push(id);
+    }
+    for id in ids {
+        destroy(&host, &id).await;
+    }
+    data.nothing_but_the_host().await;
+}
 
-    let address = ("127.0.0.1", u16::try_from(port).unwrap());
-    let _taken = TcpListener::bind(address).expect("the freed port");
-    let id = running(&host, "second").await;
-    let second = credentials(&host, &id).await;
-    assert_ne!(second["port"].as_u64(), Some(port));
-    psql(&second, "select 1").unwrap();
+#[tokio::test]
+async fn a_port_that_is_taken_while_its_server_is_away_is_waited_for() {
+    let data = DataDir::new();
+    let host = Host::start(&data).await;
+    let id = running(&host, "robbed").await;
+    let given = credentials(&host, &id).await;
+    let port = u16::try_from(given["port"].as_u64().unwrap()).unwrap();
+    let (shims, servers): (Vec<_>, Vec<_>) = data
+        .processes()
+        .into_iter()
+        .filter(|p| !p.is_host())
+        .partition(Process::is_shim);
+    // The shim must not be quicker than the thief.
+    shims.iter().for_each(|shim| shim.signal(Signal::SIGSTOP));
+    servers.iter().for_each(Process::kill9);
+    let thief = wait_for("the port to be free", async || {
+        TcpListener::bind(("127.0.0.1", port)).ok()
+    })
+    .await;
+    shims.iter().for_each(|shim| shim.signal(Signal::SIGCONT));
+    host.wait_status(&id, "error").await;
+    drop(thief);
+    host.wait_status(&id, "running").await;
+    wait_for("the server to answer", async || {
+        psql(&given, "select 1").ok()
+    })
+    .await;
     destroy(&host, &id).await;
 }
 
@@ -176,22 +213,31 @@ async fn a_full_disk_fails_the_creation_and_not_the_host() {
     let _unmount = Unmount(&data);
     let host = Host::start(&data).await;
     let id = running(&host, "before").await;
+    let before = credentials(&host, &id).await;
 
     let filler = data.path().join("filler");
     fill(&filler);
     let answer = host.post("/api/v1/databases", &body("too-much")).await;
-    let refused = answer.status >= 500;
-    if !refused {
-        let body = answer.expect(201);
-        let id = body["id"].as_str().unwrap().to_owned();
-        let path = format!("/api/v1/databases/{id}");
-        wait_for("the creation to say why", async || {
-            let status = host.get(&path).await.body["status"].clone();
-            (status == "error" || host.get("/healthz").await.status != 200).then_some(())
+    if answer.status == 201 {
+        let created = answer.body["id"].as_str().unwrap().to_owned();
+        let path = format!("/api/v1/databases/{created}");
+        wait_for("the creation to be given up", async || {
+            (host.get(&path).await.body["status"] == "error").then_some(())
         })
         .await;
+        let query = format!("/admin/v1/operations?instance={created}");
+        let operation = &host.get(&query).await.expect(200)["operations"][0];
+        let why = operation["last_error"].as_str().unwrap().to_lowercase();
+        assert!(why.contains("no space"), "{operation}");
+    } else {
+        assert_eq!(
+            (answer.status, &answer.body["code"]),
+            (503, &json!("unavailable"))
+        );
     }
     host.get("/healthz").await.expect(200);
+    // Who has a database already notices nothing.
+    psql(&before, "select 1").unwrap();
 
     fs::remove_file(&filler).unwrap();
     host.wait_status(&id, "running").await;

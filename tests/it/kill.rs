@@ -70,6 +70,7 @@ async fn kills_at_random_moments_lose_nothing_and_leave_nothing() {
         let acknowledged = beside(request, during_create, 1500, &data, &mut random).await;
         revive(&mut host, &data).await;
         let Some(id) = created(&host, &name, acknowledged.ok()).await else {
+            nothing_is_left(&host, &data).await;
             continue;
         };
         host.wait_status(&id, "running").await;
@@ -164,6 +165,15 @@ async fn nothing_is_left(host: &Host, data: &DataDir) {
     assert_eq!(list, serde_json::json!([]));
     let open = host.get("/admin/v1/operations?open=true").await.expect(200);
     assert_eq!(open["operations"], serde_json::json!([]), "{open}");
+    let all = host.get("/admin/v1/instances").await.expect(200);
+    for gone in all["instances"].as_array().expect("a list") {
+        let kept = &gone["reservation"];
+        assert_eq!(
+            (&kept["ports"], &kept["uid"]),
+            (&serde_json::json!([]), &Value::Null),
+            "{gone}"
+        );
+    }
 }
 
 fn setting(name: &str, default: u64) -> u64 {

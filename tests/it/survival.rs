@@ -5,7 +5,9 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use berth_tests::real::{DataDir, Host, Process, berth_binary, plugins_dir, psql};
+use berth_tests::real::{
+    DataDir, Host, Process, berth_binary, plugins_dir, postgresql_program, psql,
+};
 use berth_tests::wait_for;
 
 use crate::lifecycle::{body, credentials, destroy, running};
@@ -96,8 +98,8 @@ async fn shim_and_server_that_die_together_are_back() {
 #[tokio::test]
 async fn every_version_that_is_installed_can_be_had() {
     let installed: Vec<String> = (14..=18)
+        .filter(|major| postgresql_program(*major, "postgres").is_some())
         .map(|major| major.to_string())
-        .filter(|major| server_of(major).is_some())
         .collect();
     assert!(installed.len() >= 2, "`make test` installs several");
     let data = DataDir::new();
@@ -156,13 +158,4 @@ fn install(path: &Path, appended: &[u8]) {
     drop(file);
     fs::set_permissions(&beside, fs::Permissions::from_mode(0o755)).unwrap();
     fs::rename(&beside, path).unwrap();
-}
-
-fn server_of(major: &str) -> Option<String> {
-    [
-        format!("/opt/berth/servers/postgresql/{major}/bin/postgres"),
-        format!("/usr/lib/postgresql/{major}/bin/postgres"),
-    ]
-    .into_iter()
-    .find(|path| Path::new(path).exists())
 }

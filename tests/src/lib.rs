@@ -1,5 +1,6 @@
 //! What the tests share: waiting, the real binary on real directories, fakes that survive a kill.
 
+mod compiled;
 pub mod fake;
 pub mod fixture;
 pub mod node;

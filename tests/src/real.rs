@@ -12,7 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use crate::wait_for;
+use crate::{compiled, wait_for};
 
 /// A data directory of its own. Dropping it ends every process that still belongs to it.
 pub struct DataDir {
@@ -49,15 +49,12 @@ impl DataDir {
         })
         .await;
         assert_eq!(self.instance_dirs(), Vec::<PathBuf>::new());
+        assert_eq!(entries(&self.path().join("run")), Vec::<PathBuf>::new());
     }
 
     /// Directories of instances that are still there.
     pub fn instance_dirs(&self) -> Vec<PathBuf> {
-        match fs::read_dir(self.path().join("instances")) {
-            Ok(entries) => entries.flatten().map(|e| e.path()).collect(),
-            Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
-            Err(error) => panic!("cannot list instances: {error}"),
-        }
+        entries(&self.path().join("instances"))
     }
 
     /// End every process that belongs to it.
@@ -96,6 +93,14 @@ impl Drop for DataDir {
             self.dir.disable_cleanup(true);
         }
         self.end_processes();
+    }
+}
+
+fn entries(dir: &Path) -> Vec<PathBuf> {
+    match fs::read_dir(dir) {
+        Ok(entries) => entries.flatten().map(|e| e.path()).collect(),
+        Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+        Err(error) => panic!("cannot list {}: {error}", dir.display()),
     }
 }
 
@@ -153,8 +158,12 @@ impl Process {
     }
 
     pub fn kill9(&self) {
+        self.signal(Signal::SIGKILL);
+    }
+
+    pub fn signal(&self, signal: Signal) {
         // It may have ended by itself in the meantime.
-        let _ = kill(Pid::from_raw(self.pid), Signal::SIGKILL);
+        let _ = kill(Pid::from_raw(self.pid), signal);
     }
 }
 
@@ -193,12 +202,13 @@ impl Host {
 
     /// The same with a binary of the caller's.
     pub async fn start_binary(binary: &Path, data: &DataDir, more: &[&str]) -> Self {
+        compiled::share(data.path()).await;
         let mut host = Self::spawn(binary, data, more);
         host.wait_ready(data).await;
         host
     }
 
-    fn spawn(binary: &Path, data: &DataDir, more: &[&str]) -> Self {
+    pub(crate) fn spawn(binary: &Path, data: &DataDir, more: &[&str]) -> Self {
         let port = free_port();
         let log = fs::OpenOptions::new()
             .create(true)
@@ -224,7 +234,7 @@ impl Host {
         }
     }
 
-    async fn wait_ready(&mut self, data: &DataDir) {
+    pub(crate) async fn wait_ready(&mut self, data: &DataDir) {
         let deadline = Instant::now() + Duration::from_secs(120);
         loop {
             if let Some(status) = self.child.try_wait().expect("wait") {
@@ -241,6 +251,17 @@ impl Host {
             assert!(Instant::now() < deadline, "berth did not become ready");
             crate::pause().await;
         }
+    }
+
+    /// Wait until no plugin is being compiled any more.
+    pub(crate) async fn wait_compiled(&self) {
+        wait_for("the plugins to be compiled", async || {
+            let listed = self.get("/admin/v1/plugins").await.expect(200);
+            let plugins = listed["plugins"].as_array()?;
+            let done = plugins.iter().all(|p| p["state"] != "compiling");
+            (done && !plugins.is_empty()).then_some(())
+        })
+        .await;
     }
 
     pub fn pid(&self) -> u32 {
@@ -345,15 +366,23 @@ pub fn psql(credentials: &Value, sql: &str) -> Result<String, String> {
 pub fn psql_binary() -> PathBuf {
     (14..=18)
         .rev()
-        .flat_map(|major| {
-            [
-                format!("/opt/berth/servers/postgresql/{major}/bin/psql"),
-                format!("/usr/lib/postgresql/{major}/bin/psql"),
-            ]
-        })
-        .map(PathBuf::from)
-        .find(|path| path.exists())
+        .find_map(|major| postgresql_program(major, "psql"))
         .expect("psql, which `make test` installs")
+}
+
+/// A program of this PostgreSQL, where the project's script or the distribution puts it.
+pub fn postgresql_program(major: u16, program: &str) -> Option<PathBuf> {
+    let home = std::env::var_os("HOME").map(PathBuf::from);
+    let own = home.map(|home| home.join(".local/share/berth/servers/postgresql"));
+    [
+        Some(PathBuf::from("/opt/berth/servers/postgresql")),
+        own,
+        Some(PathBuf::from("/usr/lib/postgresql")),
+    ]
+    .into_iter()
+    .flatten()
+    .map(|folder| folder.join(major.to_string()).join("bin").join(program))
+    .find(|path| path.exists())
 }
 
 /// The binary under test: `BERTH_BIN`, or the one cargo built beside the tests.

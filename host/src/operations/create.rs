@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::contexts::planned;
+use super::delete::stop;
 use super::secrets;
 use super::workflow::{Context, OnFailure, StepResult, Stop, Workflow};
 use crate::model::instance::Endpoint;
@@ -85,6 +86,8 @@ impl Workflow for Create {
             // What these recorded goes in the commit that ends the operation.
             Step::Plan | Step::Reserve | Step::Secrets => Ok(()),
             Step::Provision => {
+                // A server that is killed leaves shared memory behind that nobody else would free.
+                stop(context).await?;
                 let target = context.target()?;
                 Ok(target.remove(&context.target_context().await?).await?)
             }

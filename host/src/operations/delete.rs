@@ -67,7 +67,7 @@ impl Workflow for Delete {
 }
 
 /// A courtesy to the server: `remove` ends whatever is left, so this does not stand in its way for long.
-async fn stop(context: &Context<'_>) -> Result<(), Stop> {
+pub(super) async fn stop(context: &Context<'_>) -> Result<(), Stop> {
     let about = context.target_context().await?;
     if about.workload.members.is_empty() {
         return Ok(());

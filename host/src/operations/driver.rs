@@ -8,7 +8,7 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use futures::FutureExt;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{Mutex, Notify};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -175,17 +175,31 @@ impl Driver<'_> {
         let now = self.config.clock.now();
         self.journal
             .record(Changes::default(), |operation| {
+                // Waiting for its turn is not counted, and neither is a time without a host.
+                operation.deadline = match (operation.status, operation.deadline) {
+                    (OperationStatus::Pending, _) => self.config.deadline(operation.kind),
+                    (_, Some(deadline)) => Some(deadline + self.unattended(operation, now)),
+                    (_, None) => None,
+                };
                 operation.not_before = None;
-                if operation.status == OperationStatus::Pending {
-                    // Waiting for its turn is not counted.
-                    operation.deadline = self.config.deadline(operation.kind);
-                }
                 if operation.status != OperationStatus::Unwinding {
                     operation.status = OperationStatus::Running;
                     begin_next(operation, now);
                 }
             })
             .await
+    }
+
+    /// How long nobody drove it though it could have been: a driver writes several times a lease.
+    fn unattended(&self, operation: &Operation, now: Timestamp) -> SignedDuration {
+        let due = operation.not_before.unwrap_or(operation.updated_at);
+        let since = now.duration_since(due.max(operation.updated_at));
+        let lease = SignedDuration::try_from(self.config.lease).unwrap_or(SignedDuration::MAX);
+        if since > lease {
+            since
+        } else {
+            SignedDuration::ZERO
+        }
     }
 
     /// Record that a step is done and the next about to act; after the last one, finish.

@@ -23,6 +23,7 @@ pub(crate) use contexts::instance_context_of;
 pub use contexts::{instance_context, target_context};
 pub use executor::Executor;
 pub use on_end::OnEnd;
+pub(crate) use plain::plain;
 pub use secrets::password;
 
 use crate::model::OperationKind;

@@ -88,6 +88,20 @@ impl Control {
         })
     }
 
+    /// What would carry this instance's creation out today, if it still can be.
+    pub(super) async fn plugins_again(
+        &self,
+        instance: &Instance,
+    ) -> Result<(Arc<dyn Engine>, Arc<dyn Target>)> {
+        let spec = &instance.spec;
+        let engine = self.plugins().engine(&spec.engine)?;
+        self.version(engine.description(), Some(&spec.version))
+            .map_err(|problem| Error::invalid(vec![problem]))?;
+        engine.validate(instance.id, spec).await?;
+        let target = self.find_target(&instance.region, &instance.target)?;
+        Ok((engine, target))
+    }
+
     fn resolve(&self, caller: &Caller, draft: Draft) -> Result<Resolved> {
         let catalogue = self.catalogue();
         let mut problems = Problems(draft.problems);
@@ -191,7 +205,7 @@ impl Control {
         })
     }
 
-    fn check_load(&self) -> Result<()> {
+    pub(super) fn check_load(&self) -> Result<()> {
         let open = OperationQuery {
             finished: Some(false),
             limit: Some(0),

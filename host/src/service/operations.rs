@@ -2,7 +2,7 @@
 
 use super::{Caller, Control, unbroken};
 use crate::model::{
-    ConflictReason, Error, Operation, OperationId, OperationKind, OperationStatus, Result,
+    ConflictReason, Error, Instance, Operation, OperationId, OperationKind, OperationStatus, Result,
 };
 use crate::store::view::{OperationQuery, Page};
 
@@ -14,15 +14,21 @@ impl Control {
         mut query: OperationQuery,
     ) -> Result<Page<Operation, OperationId>> {
         query.project = caller.scope();
-        self.repo().operations(&query).await
+        let mut page = self.repo().operations(&query).await?;
+        for operation in &mut page.items {
+            self.explain(operation).await?;
+        }
+        Ok(page)
     }
 
     pub async fn operation(&self, caller: &Caller, id: OperationId) -> Result<Operation> {
         let found = self.repo().operation(id).await?;
-        found
+        let mut operation = found
             .map(|found| found.value)
             .filter(|operation| caller.may_see(operation.project))
-            .ok_or_else(|| Error::not_found("there is no such operation"))
+            .ok_or_else(|| Error::not_found("there is no such operation"))?;
+        self.explain(&mut operation).await?;
+        Ok(operation)
     }
 
     pub async fn cancel_operation(&self, caller: &Caller, id: OperationId) -> Result<Operation> {
@@ -56,12 +62,43 @@ impl Control {
         }
     }
 
+    /// With the plugins of today: the old ones may be why it failed.
     async fn begin_again(&self, caller: &Caller, failed: &Operation) -> Result<Operation> {
+        let instance = self.repo().stored_instance(failed.instance).await?;
+        let (engine, target) = self.plugins_again(&instance).await?;
+        self.check_load()?;
         let new = self
             .executor()
             .new_operation(failed.kind, caller.request_id.clone());
-        let (_, operation) = self.repo().begin(failed.instance, new).await?;
+        let bind = |instance: &mut Instance| {
+            instance.engine_digest.clone_from(engine.digest());
+            instance.target_digest.clone_from(target.digest());
+        };
+        let (_, operation) = self.repo().begin_with(failed.instance, new, &bind).await?;
         self.executor().wake();
         Ok(operation)
+    }
+
+    /// One that waits for another says so; it cannot write that itself, for nobody drives it.
+    async fn explain(&self, operation: &mut Operation) -> Result<()> {
+        let (OperationStatus::Pending, Some(first)) = (operation.status, operation.after) else {
+            return Ok(());
+        };
+        let Some(first) = self.repo().operation(first).await?.map(|found| found.value) else {
+            return Ok(());
+        };
+        if first.status.is_terminal() {
+            return Ok(());
+        }
+        let waits = format!(
+            "waits until operation {} ({}) is undone",
+            first.id,
+            first.kind.as_str()
+        );
+        operation.last_error = Some(match first.last_error {
+            Some(why) => format!("{waits}, which says: {why}"),
+            None => waits,
+        });
+        Ok(())
     }
 }

@@ -21,7 +21,7 @@ use nix::unistd::{
 };
 
 use super::files;
-use super::user_name;
+use super::own_view;
 use super::wire::{Home, Identity, Program, Role, Started, VERSION};
 
 /// What a program is started with.
@@ -160,10 +160,10 @@ fn prepare(args: &Args) -> Result<(), String> {
     forget_ignored_signals()?;
     limit()?;
     umask(Mode::from_bits_truncate(0o077));
-    if let Some(uid) = args.uid
-        && let Err(problem) = user_name::give(&Home::new(&args.home), uid)
-    {
-        eprintln!("berth: its user has no name: {problem}");
+    if let Some(uid) = args.uid {
+        for problem in own_view::enter(&Home::new(&args.home), uid) {
+            eprintln!("berth: {problem}");
+        }
     }
     drop_rights(args.uid)?;
     chdir(&args.dir).map_err(|e| format!("cannot enter its working directory: {e}"))?;

@@ -16,10 +16,11 @@ mod job;
 mod leftovers;
 mod log;
 mod member;
+mod own_view;
 mod proc;
 mod restart;
 mod running;
-mod user_name;
+
 mod volume;
 pub mod wire;
 

@@ -167,14 +167,19 @@ impl Supervisor {
     /// Look at an instance and enter what was found.
     async fn look(&self, instance: &Instance, mut memory: Memory) -> Memory {
         let looked = timeout(self.config.patience, self.examine(instance, &mut memory)).await;
-        let condition = match looked {
-            Ok(Ok(condition)) => condition,
-            Ok(Err(problem)) if problem.is_retryable() => {
-                Condition::Degraded(format!("cannot be looked at now: {problem}"))
-            }
-            Ok(Err(problem)) => Condition::Down(format!("cannot be looked at: {problem}")),
-            Err(_) => Condition::Down("does not answer".to_owned()),
-        };
+        let condition = self
+            .plain(
+                instance.id,
+                match looked {
+                    Ok(Ok(condition)) => condition,
+                    Ok(Err(problem)) if problem.is_retryable() => {
+                        Condition::Degraded(format!("cannot be looked at now: {problem}"))
+                    }
+                    Ok(Err(problem)) => Condition::Down(format!("cannot be looked at: {problem}")),
+                    Err(_) => Condition::Down("does not answer".to_owned()),
+                },
+            )
+            .await;
         if !self.is_running(instance.id) {
             return memory;
         }
@@ -188,11 +193,25 @@ impl Supervisor {
         if self.health.enter(instance.id, finding, now) {
             match condition {
                 Condition::Healthy => info!(instance = %instance.id, "healthy"),
-                Condition::Degraded(why) => warn!(instance = %instance.id, "degraded: {why}"),
-                Condition::Down(why) => warn!(instance = %instance.id, "down: {why}"),
+                Condition::Degraded(why) => {
+                    warn!(instance = %instance.id, "degraded: {}", first_line(&why));
+                }
+                Condition::Down(why) => {
+                    warn!(instance = %instance.id, "down: {}", first_line(&why));
+                }
             }
         }
         memory
+    }
+
+    /// A server's last words may be in it, and they may hold anything.
+    async fn plain(&self, id: InstanceId, condition: Condition) -> Condition {
+        let plain = async |why: String| operations::plain(&self.repo, id, &why).await;
+        match condition {
+            Condition::Healthy => Condition::Healthy,
+            Condition::Degraded(why) => Condition::Degraded(plain(why).await),
+            Condition::Down(why) => Condition::Down(plain(why).await),
+        }
     }
 
     async fn examine(&self, instance: &Instance, memory: &mut Memory) -> model::Result<Condition> {
@@ -294,6 +313,11 @@ fn settle(
         // Panics are caught above, and nobody aborts a look while the supervisor runs.
         Err(problem) => error!(%problem, "a look at an instance was lost"),
     }
+}
+
+/// What a server said last is in the admin API, and stays out of the host's log.
+fn first_line(why: &str) -> &str {
+    why.lines().next().unwrap_or_default()
 }
 
 fn is_due(last: Option<Instant>, every: Duration) -> bool {

@@ -86,10 +86,20 @@ impl Repo {
         instance: InstanceId,
         op: NewOperation,
     ) -> Result<(Arc<Instance>, Operation)> {
+        self.begin_with(instance, op, &|_| {}).await
+    }
+
+    /// The same, with a change of the instance in the same commit.
+    pub async fn begin_with(
+        &self,
+        instance: InstanceId,
+        op: NewOperation,
+        edit: &(dyn Fn(&mut Instance) + Send + Sync),
+    ) -> Result<(Arc<Instance>, Operation)> {
         let id = OperationId::generate();
         let mut lost = None;
         for _ in 0..ATTEMPTS {
-            match self.try_begin(instance, op.clone(), id).await? {
+            match self.try_begin(instance, op.clone(), id, edit).await? {
                 Ok(begun) => return Ok(begun),
                 Err(conflict) => lost = Some(conflict),
             }
@@ -121,11 +131,13 @@ impl Repo {
         instance_id: InstanceId,
         mut new: NewOperation,
         id: OperationId,
+        edit: &(dyn Fn(&mut Instance) + Send + Sync),
     ) -> Result<Result<(Arc<Instance>, Operation), StoreError>> {
         let now = Timestamp::now();
         let (mut instance, version) = self.read_instance(instance_id).await?;
         let held_by = instance.operation;
         instance.begin(new.kind, id, now)?;
+        edit(&mut instance);
 
         let mut draft = Draft::default();
         draft.expect_version(keys::instance(instance_id), version);

@@ -1,9 +1,10 @@
-//! A name for the user that a program runs as.
+//! What a program that runs as an instance's own user sees of the machine in its own way.
 //!
 //! An instance's user is a number that the system's list of users does not know, and some programs look their own
 //! user up and give up when it has no name. They get a list of their own, in a mount namespace of their
-//! own: the system's list is never changed. Where the kernel does not let us (a container without the
-//! right to mount), the program is started all the same.
+//! own: the system's list is never changed. Shared memory is of the program's own as well, so that none is left on the
+//! machine when a server is killed. Where the kernel does not let us (a container without the right to
+//! mount), the program is started all the same.
 
 use std::fs;
 use std::io;
@@ -16,15 +17,52 @@ use nix::unistd::{Uid, User, geteuid};
 use super::wire::Home;
 
 const SYSTEM_LIST: &str = "/etc/passwd";
+const SHARED_MEMORY: &str = "/dev/shm";
+const NONE: Option<&str> = None;
 
 /// Called as root, before its rights are dropped. Answers what to say in the member's log.
-pub fn give(home: &Home, uid: u32) -> Result<(), String> {
-    if !geteuid().is_root() || has_name(uid) {
+pub fn enter(home: &Home, uid: u32) -> Vec<String> {
+    if !geteuid().is_root() {
+        return Vec::new();
+    }
+    let say = |what: &str, e: &dyn std::fmt::Display| format!("it has no {what} of its own: {e}");
+    if let Err(e) = own_mounts() {
+        return vec![say("view of the file system", &e)];
+    }
+    let list = give_name(home, uid).map_err(|e| say("list of users", &e));
+    let memory = own_memory().map_err(|e| say("shared memory", &e));
+    list.err().into_iter().chain(memory.err()).collect()
+}
+
+fn own_mounts() -> nix::Result<()> {
+    unshare(CloneFlags::CLONE_NEWNS)?;
+    // What the operator mounts and unmounts later is seen here too; what is mounted here is seen nowhere else.
+    let slave = MsFlags::MS_REC | MsFlags::MS_SLAVE;
+    mount(NONE, "/", NONE, slave, NONE)
+}
+
+fn give_name(home: &Home, uid: u32) -> io::Result<()> {
+    if has_name(uid) {
         return Ok(());
     }
     let list = home.users();
-    write(&list, &content(uid)).map_err(|e| format!("cannot write a list of users: {e}"))?;
-    show(&list).map_err(|e| format!("the kernel allows no list of users of its own: {e}"))
+    write(&list, &content(uid))?;
+    mount(Some(&list), SYSTEM_LIST, NONE, MsFlags::MS_BIND, NONE)?;
+    Ok(())
+}
+
+/// Both kinds, System V and POSIX, end with the last process that sees them. A server that is killed would leave its
+/// own behind for as long as the machine runs.
+fn own_memory() -> nix::Result<()> {
+    unshare(CloneFlags::CLONE_NEWIPC)?;
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    mount(
+        Some("tmpfs"),
+        SHARED_MEMORY,
+        Some("tmpfs"),
+        flags,
+        Some("mode=1777"),
+    )
 }
 
 fn has_name(uid: u32) -> bool {
@@ -49,15 +87,6 @@ fn write(list: &Path, content: &str) -> io::Result<()> {
     // Everybody reads it, under whatever mask this process was started.
     fs::set_permissions(&new, std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
     fs::rename(&new, list)
-}
-
-fn show(list: &Path) -> nix::Result<()> {
-    const NONE: Option<&str> = None;
-    unshare(CloneFlags::CLONE_NEWNS)?;
-    // What the operator mounts and unmounts later is seen here too; what is mounted here is seen nowhere else.
-    let slave = MsFlags::MS_REC | MsFlags::MS_SLAVE;
-    mount(NONE, "/", NONE, slave, NONE)?;
-    mount(Some(list), SYSTEM_LIST, NONE, MsFlags::MS_BIND, NONE)
 }
 
 #[cfg(test)]
