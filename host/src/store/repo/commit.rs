@@ -20,6 +20,10 @@ use crate::store::{Commit, Expect, StoreError, Versioned, Write};
 /// went forward, so this many in a row mean a defect.
 pub(super) const ATTEMPTS: usize = 32;
 
+/// How long a caller waits for a commit. Then it is not known to the caller whether it was taken; the read model
+/// learns it all the same.
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+
 /// Records that are read at once.
 const PAGE: usize = 512;
 
@@ -103,7 +107,7 @@ impl Draft {
 }
 
 impl Repo {
-    /// Commit, then update the read model. Both happen even if the caller is dropped.
+    /// Commit, then update the read model. Both happen even if the caller is dropped or has waited too long.
     pub(super) async fn commit(&self, draft: Draft) -> Result<u64, StoreError> {
         let repo = self.clone();
         let task = tokio::spawn(async move {
@@ -125,8 +129,10 @@ impl Repo {
             }
         });
         // The task is never aborted, so it fails to answer only when it panicked or the runtime ends.
-        task.await
-            .unwrap_or_else(|error| Err(StoreError::Backend(Box::new(error))))
+        match tokio::time::timeout(ANSWER_WITHIN, task).await {
+            Ok(answer) => answer.unwrap_or_else(|error| Err(StoreError::Backend(Box::new(error)))),
+            Err(_) => Err(StoreError::Backend("the disk does not answer".into())),
+        }
     }
 
     pub(super) async fn read<T: Stored>(&self, key: &str) -> Result<Option<(T, u64)>> {
