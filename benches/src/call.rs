@@ -95,7 +95,8 @@ async fn engine(folder: &std::path::Path) -> Arc<dyn Engine> {
 }
 
 fn spec() -> Spec {
-    let settings = (0..40).map(|n| (format!("setting_{n:02}"), format!("{n:032}")));
+    let settings = (0..20).map(|n| (format!("setting_{n:02}"), format!("{n:032}")));
+    let long = ("setting_long".to_owned(), "x".repeat(1024));
     Spec {
         name: Name::parse("a-record").expect("a name"),
         engine: "probe".into(),
@@ -111,6 +112,7 @@ fn spec() -> Spec {
         settings: [("do".to_owned(), "echo".to_owned())]
             .into_iter()
             .chain(settings)
+            .chain([long])
             .collect(),
     }
 }

@@ -171,11 +171,6 @@ pub fn binary() -> PathBuf {
     path
 }
 
-/// The components that the release build finds.
-pub fn plugins() -> PathBuf {
-    binary().with_file_name("plugins")
-}
-
 /// A directory that users of instances can reach.
 pub fn directory() -> tempfile::TempDir {
     let folder = std::env::var_os("BERTH_BENCH_DIR").map_or_else(std::env::temp_dir, PathBuf::from);

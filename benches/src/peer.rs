@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-/// Outside the range that Berth gives to instances.
-const UID: u32 = 65_001;
+/// `nobody`: outside the range that Berth gives to instances, and with a name, which the programs want.
+const UID: u32 = 65_534;
 
 /// What was learnt: commands and files, with `@DIR@`, `@RUN@` and `@PORT@` for what differs per run.
 pub struct Peer {
@@ -92,8 +92,13 @@ impl Peer {
             .status()
             .expect("the script runs");
         let took = start.elapsed();
-        let log = || fs::read_to_string(dir.join("server.log")).unwrap_or_default();
-        assert!(status.success(), "the script failed: {status}\n{}", log());
+        let log = |name| fs::read_to_string(dir.join(name)).unwrap_or_default();
+        assert!(
+            status.success(),
+            "the script failed: {status}\n{}{}",
+            log("init.log"),
+            log("server.log")
+        );
         stop(dir);
         fs::remove_dir_all(dir).expect("removed");
         took
@@ -191,11 +196,13 @@ fn value(command: &[String], beginning: &str) -> Option<String> {
         .map(str::to_owned)
 }
 
+/// The one directory in a folder.
 fn only(folder: &Path) -> PathBuf {
     let entries =
         fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
     let paths: Vec<PathBuf> = entries
         .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.is_dir())
         .collect();
     assert_eq!(paths.len(), 1, "{paths:?}");
     paths[0].clone()
