@@ -333,3 +333,7 @@ fn stored_size(plan: &Workload) -> usize {
         Err(_) => usize::MAX,
     }
 }
+
+#[cfg(test)]
+#[path = "check_tests.rs"]
+mod tests;

@@ -181,13 +181,15 @@ fn sizes_and_counts_are_bounded() {
     refused(|p| p.endpoints.clear());
     refused(|p| p.members[0].main.args = vec![String::new(); 257]);
     refused(|p| p.members[0].main.args = vec!["x".repeat(ARG_BYTES + 1)]);
-    refused(|p| p.members[0].files[0].content = "x".repeat(FILE_BYTES + 1));
+    refused(|p| p.members[0].files[0].content = "x".repeat(PLAN_BYTES + 1));
+    // As it is stored, a line break takes two bytes.
+    refused(|p| p.members[0].files[0].content = "\n".repeat(PLAN_BYTES / 2 + 1));
     refused(|p| {
         let member = &mut p.members[0];
         member.files = (0..8)
             .map(|n| File {
                 name: format!("f{n}"),
-                content: "x".repeat(FILE_BYTES),
+                content: "x".repeat(PLAN_BYTES / 8),
                 sensitive: false,
             })
             .collect();
