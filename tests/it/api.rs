@@ -11,3 +11,4 @@ mod lists;
 mod offer;
 mod passwords;
 mod refusals;
+mod verbs;

@@ -11,3 +11,4 @@ mod shim;
 mod survival;
 mod sweep;
 mod tidy;
+mod verbs;

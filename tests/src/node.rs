@@ -162,9 +162,14 @@ impl Node {
         }
     }
 
-    pub async fn delete(&self, id: InstanceId) -> Result<Operation> {
-        let operation = self.executor.new_operation(OperationKind::Delete, None);
+    /// Have an operation on an instance accepted.
+    pub async fn begin(&self, kind: OperationKind, id: InstanceId) -> Result<Operation> {
+        let operation = self.executor.new_operation(kind, None);
         Ok(self.repo.begin(id, operation).await?.1)
+    }
+
+    pub async fn delete(&self, id: InstanceId) -> Result<Operation> {
+        self.begin(OperationKind::Delete, id).await
     }
 
     pub fn new_instance(&self, name: &str) -> NewInstance {

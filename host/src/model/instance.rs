@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use super::error::{Error, FieldProblem, Result};
 use super::id::{Alias, Digest, InstanceId, NodeName, OperationId, ProjectId};
-use super::phase::{OperationKind, Outcome, Phase};
+use super::kind::{OperationKind, Outcome};
+use super::phase::Phase;
 use super::resources::{NodeSize, Reservation};
 
 /// The record of an instance. One model for every dialect.

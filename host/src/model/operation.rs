@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::id::{InstanceId, NodeName, OperationId, ProjectId};
-use super::phase::{OperationKind, Outcome};
+use super::kind::{OperationKind, Outcome};
 
 /// The record of an operation. Its journal is inside it, so one version check both appends and fences:
 /// an executor that lost its claim cannot write.

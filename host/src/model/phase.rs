@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::error::{ConflictReason, Error, Result};
+use super::kind::{OperationKind, Outcome};
 
 /// Where an instance stands between operations and during one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -13,6 +14,14 @@ use super::error::{ConflictReason, Error, Result};
 pub enum Phase {
     Creating,
     Running,
+    Stopping,
+    /// Nothing of it runs. Its data, ports, user and secrets are kept for it.
+    Stopped,
+    Starting,
+    Restarting,
+    /// It was to be started and could not be: nothing of it runs, as in `Stopped`, but that is not what
+    /// was asked for.
+    StartFailed,
     Deleting,
     /// Creation failed and was undone; the record stays until it is deleted.
     Failed,
@@ -20,57 +29,15 @@ pub enum Phase {
     Deleted,
 }
 
-/// What an operation does. Its name is stored: kinds may be added, never renamed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum OperationKind {
-    Create,
-    Delete,
-}
-
-/// How an operation ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Outcome {
-    Succeeded,
-    /// It failed and what it had done was undone.
-    Failed,
-    /// It was cancelled and what it had done was undone.
-    Cancelled,
-}
-
-impl OperationKind {
-    pub const ALL: [Self; 2] = [Self::Create, Self::Delete];
-
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Create => "create",
-            Self::Delete => "delete",
-        }
-    }
-
-    /// Whether a caller may cancel it. A deletion has no undo, so it only goes forward.
-    pub fn cancellable(self) -> bool {
-        match self {
-            Self::Create => true,
-            Self::Delete => false,
-        }
-    }
-
-    /// Whether it may begin while `other` holds the instance. It then cancels `other` and waits for
-    /// its undo.
-    pub fn preempts(self, other: Self) -> bool {
-        match (self, other) {
-            (Self::Delete, Self::Create) => true,
-            (Self::Delete, Self::Delete) | (Self::Create, Self::Create | Self::Delete) => false,
-        }
-    }
-}
-
 impl Phase {
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 10] = [
         Self::Creating,
         Self::Running,
+        Self::Stopping,
+        Self::Stopped,
+        Self::Starting,
+        Self::Restarting,
+        Self::StartFailed,
         Self::Deleting,
         Self::Failed,
         Self::Deleted,
@@ -80,58 +47,332 @@ impl Phase {
         match self {
             Self::Creating => "creating",
             Self::Running => "running",
+            Self::Stopping => "stopping",
+            Self::Stopped => "stopped",
+            Self::Starting => "starting",
+            Self::Restarting => "restarting",
+            Self::StartFailed => "start_failed",
             Self::Deleting => "deleting",
             Self::Failed => "failed",
             Self::Deleted => "deleted",
         }
     }
 
-    /// The phase while an operation of this kind runs, or why it may not begin. A new instance
-    /// is born in `Creating`; beginning `Create` again is the retry of one that failed.
+    /// In words that follow the database's name.
+    pub fn describe(self) -> &'static str {
+        match self {
+            Self::Creating => "is being created",
+            Self::Running => "is running",
+            Self::Stopping => "is being stopped",
+            Self::Stopped => "is stopped",
+            Self::Starting => "is being started",
+            Self::Restarting => "is being restarted",
+            Self::StartFailed => "could not be started",
+            Self::Deleting => "is being deleted",
+            Self::Failed => "could not be created",
+            Self::Deleted => "is deleted",
+        }
+    }
+
+    /// Whether what an operation of this kind would bring about is so, or is being brought about: asking for it
+    /// again then changes nothing.
+    pub fn already(self, kind: OperationKind) -> bool {
+        match kind {
+            OperationKind::Create => false,
+            OperationKind::Stop => matches!(self, Self::Stopping | Self::Stopped),
+            OperationKind::Start => {
+                matches!(self, Self::Starting | Self::Restarting | Self::Running)
+            }
+            OperationKind::Restart => matches!(self, Self::Restarting),
+            OperationKind::Delete => matches!(self, Self::Deleting | Self::Deleted),
+        }
+    }
+
+    /// The phase while an operation of this kind runs, or why it may not begin. A new instance is born in
+    /// `Creating`; beginning `Create` again is the retry of one that failed. That another operation holds the
+    /// instance is not looked at here: see `OperationKind::preempts`.
     pub fn begin(self, kind: OperationKind) -> Result<Self> {
-        match (self, kind) {
-            (Self::Failed, OperationKind::Create) => Ok(Self::Creating),
-            (Self::Creating | Self::Running | Self::Failed, OperationKind::Delete) => {
-                Ok(Self::Deleting)
-            }
-            (Self::Creating | Self::Running, OperationKind::Create) => {
-                Err(self.refuse(kind, "it exists"))
-            }
-            (Self::Deleting, OperationKind::Create | OperationKind::Delete) => {
-                Err(self.refuse(kind, "it is being deleted"))
-            }
-            (Self::Deleted, OperationKind::Create | OperationKind::Delete) => {
-                Err(self.refuse(kind, "it is deleted"))
-            }
-        }
+        let next = match kind {
+            OperationKind::Create => self.begin_create(),
+            OperationKind::Stop => self.begin_stop(),
+            OperationKind::Start => self.begin_start(),
+            OperationKind::Restart => self.begin_restart(),
+            OperationKind::Delete => self.begin_delete(),
+        };
+        next.ok_or_else(|| self.refuse(kind))
     }
 
-    /// The phase after an operation of this kind ended so. An operation that was preempted ends while
-    /// the instance is in the phase of its successor, and changes nothing.
+    /// The phase after an operation of this kind ended so. An operation that was preempted ends while the
+    /// instance is in the phase of its successor, and changes nothing.
     pub fn end(self, kind: OperationKind, outcome: Outcome) -> Self {
-        match (self, kind, outcome) {
-            (Self::Creating, OperationKind::Create, Outcome::Succeeded) => Self::Running,
-            (Self::Creating, OperationKind::Create, Outcome::Failed) => Self::Failed,
-            (Self::Creating, OperationKind::Create, Outcome::Cancelled) => Self::Deleted,
-            (Self::Deleting, OperationKind::Delete, Outcome::Succeeded) => Self::Deleted,
-            (Self::Deleting, OperationKind::Delete, Outcome::Failed | Outcome::Cancelled)
-            | (
-                Self::Running | Self::Deleting | Self::Failed | Self::Deleted,
-                OperationKind::Create,
-                Outcome::Succeeded | Outcome::Failed | Outcome::Cancelled,
-            )
-            | (
-                Self::Creating | Self::Running | Self::Failed | Self::Deleted,
-                OperationKind::Delete,
-                Outcome::Succeeded | Outcome::Failed | Outcome::Cancelled,
-            ) => self,
+        if self.held_by() != Some(kind) {
+            return self;
+        }
+        match (kind, outcome) {
+            (OperationKind::Create, Outcome::Succeeded) => Self::Running,
+            (OperationKind::Create, Outcome::Failed) => Self::Failed,
+            (OperationKind::Create, Outcome::Cancelled) => Self::Deleted,
+            (OperationKind::Stop, Outcome::Succeeded) => Self::Stopped,
+            (OperationKind::Start | OperationKind::Restart, Outcome::Succeeded) => Self::Running,
+            (OperationKind::Start, Outcome::Cancelled) => Self::Stopped,
+            (OperationKind::Start, Outcome::Failed)
+            | (OperationKind::Restart, Outcome::Failed | Outcome::Cancelled) => Self::StartFailed,
+            (OperationKind::Delete, Outcome::Succeeded) => Self::Deleted,
+            // These go forward until they succeed, or until another takes their place.
+            (OperationKind::Stop | OperationKind::Delete, Outcome::Failed | Outcome::Cancelled) => {
+                self
+            }
         }
     }
 
-    fn refuse(self, kind: OperationKind, why: &str) -> Error {
+    /// The kind of operation during which an instance is in this phase, if there is one.
+    fn held_by(self) -> Option<OperationKind> {
+        match self {
+            Self::Creating => Some(OperationKind::Create),
+            Self::Stopping => Some(OperationKind::Stop),
+            Self::Starting => Some(OperationKind::Start),
+            Self::Restarting => Some(OperationKind::Restart),
+            Self::Deleting => Some(OperationKind::Delete),
+            // See `begin_stop`.
+            Self::StartFailed => Some(OperationKind::Stop),
+            Self::Running | Self::Stopped | Self::Failed | Self::Deleted => None,
+        }
+    }
+
+    fn begin_create(self) -> Option<Self> {
+        match self {
+            Self::Failed => Some(Self::Creating),
+            Self::Creating
+            | Self::Running
+            | Self::Stopping
+            | Self::Stopped
+            | Self::Starting
+            | Self::Restarting
+            | Self::StartFailed
+            | Self::Deleting
+            | Self::Deleted => None,
+        }
+    }
+
+    fn begin_stop(self) -> Option<Self> {
+        match self {
+            Self::Running | Self::Starting | Self::Restarting => Some(Self::Stopping),
+            // Nothing runs, so it does not become "stopping"; that this is so is made sure of all the same, and
+            // afterwards it is what was asked for.
+            Self::StartFailed => Some(Self::StartFailed),
+            Self::Creating
+            | Self::Stopping
+            | Self::Stopped
+            | Self::Deleting
+            | Self::Failed
+            | Self::Deleted => None,
+        }
+    }
+
+    fn begin_start(self) -> Option<Self> {
+        match self {
+            Self::Stopped | Self::StartFailed | Self::Stopping => Some(Self::Starting),
+            Self::Creating
+            | Self::Running
+            | Self::Starting
+            | Self::Restarting
+            | Self::Deleting
+            | Self::Failed
+            | Self::Deleted => None,
+        }
+    }
+
+    fn begin_restart(self) -> Option<Self> {
+        match self {
+            Self::Running | Self::StartFailed => Some(Self::Restarting),
+            Self::Creating
+            | Self::Stopping
+            | Self::Stopped
+            | Self::Starting
+            | Self::Restarting
+            | Self::Deleting
+            | Self::Failed
+            | Self::Deleted => None,
+        }
+    }
+
+    fn begin_delete(self) -> Option<Self> {
+        match self {
+            Self::Creating
+            | Self::Running
+            | Self::Stopping
+            | Self::Stopped
+            | Self::Starting
+            | Self::Restarting
+            | Self::StartFailed
+            | Self::Failed => Some(Self::Deleting),
+            Self::Deleting | Self::Deleted => None,
+        }
+    }
+
+    fn refuse(self, kind: OperationKind) -> Error {
+        let is_down = matches!(self, Self::Stopping | Self::Stopped);
+        let hint = match kind {
+            OperationKind::Restart if is_down => "; start it",
+            OperationKind::Create
+            | OperationKind::Stop
+            | OperationKind::Start
+            | OperationKind::Restart
+            | OperationKind::Delete => "",
+        };
         Error::conflict(
             ConflictReason::WrongPhase,
-            format!("cannot {} the database: {why}", kind.as_str()),
+            format!(
+                "cannot {} the database: it {}{hint}",
+                kind.as_str(),
+                self.describe()
+            ),
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Phase::{
+        Creating, Deleted, Deleting, Failed, Restarting, Running, StartFailed, Starting, Stopped,
+        Stopping,
+    };
+    use super::*;
+
+    #[test]
+    fn every_phase_says_which_kinds_may_begin() {
+        // Create, stop, start, restart, delete.
+        let table = [
+            (Creating, [None, None, None, None, Some(Deleting)]),
+            (
+                Running,
+                [None, Some(Stopping), None, Some(Restarting), Some(Deleting)],
+            ),
+            (Stopping, [None, None, Some(Starting), None, Some(Deleting)]),
+            (Stopped, [None, None, Some(Starting), None, Some(Deleting)]),
+            (Starting, [None, Some(Stopping), None, None, Some(Deleting)]),
+            (
+                Restarting,
+                [None, Some(Stopping), None, None, Some(Deleting)],
+            ),
+            (
+                StartFailed,
+                [
+                    None,
+                    Some(StartFailed),
+                    Some(Starting),
+                    Some(Restarting),
+                    Some(Deleting),
+                ],
+            ),
+            (Deleting, [None; 5]),
+            (Failed, [Some(Creating), None, None, None, Some(Deleting)]),
+            (Deleted, [None; 5]),
+        ];
+        assert_eq!(table.map(|(phase, _)| phase), Phase::ALL);
+        for (phase, expected) in table {
+            let begun = OperationKind::ALL.map(|kind| phase.begin(kind).ok());
+            assert_eq!(begun, expected, "{phase:?}");
+        }
+    }
+
+    #[test]
+    fn every_end_leads_to_a_phase_that_says_how_it_is() {
+        let succeeded =
+            |phase: Phase, kind| phase.begin(kind).unwrap().end(kind, Outcome::Succeeded);
+        let failed = |phase: Phase, kind| phase.begin(kind).unwrap().end(kind, Outcome::Failed);
+        let cancelled =
+            |phase: Phase, kind| phase.begin(kind).unwrap().end(kind, Outcome::Cancelled);
+        for (phase, kind, expected) in [
+            (Failed, OperationKind::Create, [Running, Failed, Deleted]),
+            (
+                Stopped,
+                OperationKind::Start,
+                [Running, StartFailed, Stopped],
+            ),
+            (
+                Stopping,
+                OperationKind::Start,
+                [Running, StartFailed, Stopped],
+            ),
+            (
+                StartFailed,
+                OperationKind::Start,
+                [Running, StartFailed, Stopped],
+            ),
+            (
+                Running,
+                OperationKind::Restart,
+                [Running, StartFailed, StartFailed],
+            ),
+            // Neither fails, and what is cancelled gave way, which the test below shows.
+            (Running, OperationKind::Stop, [Stopped, Stopping, Stopping]),
+            (
+                StartFailed,
+                OperationKind::Stop,
+                [Stopped, StartFailed, StartFailed],
+            ),
+            (
+                Running,
+                OperationKind::Delete,
+                [Deleted, Deleting, Deleting],
+            ),
+        ] {
+            let ends = [succeeded, failed, cancelled].map(|end| end(phase, kind));
+            assert_eq!(ends, expected, "{phase:?} {kind:?}");
+        }
+    }
+
+    #[test]
+    fn an_operation_that_gave_way_changes_nothing() {
+        for phase in Phase::ALL {
+            for kind in OperationKind::ALL {
+                let Ok(during) = phase.begin(kind) else {
+                    continue;
+                };
+                for successor in OperationKind::ALL {
+                    if !successor.preempts(kind) {
+                        continue;
+                    }
+                    let taken = during.begin(successor).unwrap();
+                    for outcome in [Outcome::Succeeded, Outcome::Failed, Outcome::Cancelled] {
+                        assert_eq!(taken.end(kind, outcome), taken, "{phase:?} {kind:?}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_so_already_need_not_begin() {
+        for phase in Phase::ALL {
+            for kind in OperationKind::ALL {
+                let both = phase.already(kind) && phase.begin(kind).is_ok();
+                assert!(!both, "{phase:?} {kind:?}");
+            }
+        }
+        for (kind, during, after) in [
+            (OperationKind::Stop, Stopping, Stopped),
+            (OperationKind::Start, Starting, Running),
+            (OperationKind::Restart, Restarting, Restarting),
+            (OperationKind::Delete, Deleting, Deleted),
+        ] {
+            assert!(during.already(kind) && after.already(kind), "{kind:?}");
+        }
+        // One that could not be started is not what a stop leaves behind.
+        assert!(!StartFailed.already(OperationKind::Stop));
+    }
+
+    #[test]
+    fn a_refusal_says_what_stands_in_the_way() {
+        let text = |phase: Phase, kind| phase.begin(kind).unwrap_err().public().to_owned();
+        assert_eq!(
+            text(Creating, OperationKind::Stop),
+            "cannot stop the database: it is being created"
+        );
+        assert_eq!(
+            text(Stopped, OperationKind::Restart),
+            "cannot restart the database: it is stopped; start it"
+        );
     }
 }

@@ -53,11 +53,16 @@ impl NodeConfig {
         }
     }
 
-    /// When an operation of the kind that begins now must be done. What cannot be undone has no deadline.
+    /// When an operation of the kind that begins now must be done. What goes forward only has no deadline, and
+    /// neither has a start: a server that mends what a crash left takes the time that it takes, and would
+    /// begin anew if it were ended for that.
     pub fn deadline(&self, kind: OperationKind) -> Option<Timestamp> {
         match kind {
             OperationKind::Create => Some(self.clock.after(self.create_deadline)),
-            OperationKind::Delete => None,
+            OperationKind::Stop
+            | OperationKind::Start
+            | OperationKind::Restart
+            | OperationKind::Delete => None,
         }
     }
 

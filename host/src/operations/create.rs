@@ -1,17 +1,14 @@
 //! Creation: from an accepted request to a database that accepts its first user. Undone, it leaves
 //! nothing but its record.
 
-use std::time::Duration;
-
 use serde::{Deserialize, Serialize};
 
-use super::contexts::planned;
 use super::delete::stop;
+use super::members::{self, workload};
 use super::secrets;
 use super::workflow::{Context, OnFailure, StepResult, Stop, Workflow};
 use crate::model::instance::Endpoint;
-use crate::model::workload::{EndpointPlan, MemberState, MemberStatus, Workload};
-use crate::runtime::Target;
+use crate::model::workload::{EndpointPlan, Workload};
 use crate::store::repo::Changes;
 
 pub enum Create {}
@@ -38,10 +35,6 @@ pub enum Step {
 #[serde(default)]
 pub struct State {}
 
-/// A server that was started again so often will not come up.
-const MOST_RESTARTS: u32 = 5;
-const LOG_BYTES: u32 = 1_500;
-
 impl Workflow for Create {
     type Step = Step;
     type State = State;
@@ -55,7 +48,6 @@ impl Workflow for Create {
         Step::Bootstrap,
         Step::Verify,
     ];
-    const ON_FAILURE: OnFailure = OnFailure::Unwind;
 
     fn name(step: Step) -> &'static str {
         match step {
@@ -69,13 +61,25 @@ impl Workflow for Create {
         }
     }
 
+    fn on_failure(step: Step) -> OnFailure {
+        match step {
+            Step::Plan
+            | Step::Reserve
+            | Step::Secrets
+            | Step::Provision
+            | Step::Ready
+            | Step::Bootstrap
+            | Step::Verify => OnFailure::Unwind,
+        }
+    }
+
     async fn run(step: Step, context: &Context<'_>, _: &mut State) -> StepResult {
         match step {
             Step::Plan => plan(context).await,
             Step::Reserve => reserve(context).await,
             Step::Secrets => make_secrets(context).await,
-            Step::Provision => provision(context).await,
-            Step::Ready => ready(context).await,
+            Step::Provision => members::apply(context).await,
+            Step::Ready => members::run(context).await,
             Step::Bootstrap => bootstrap(context).await,
             Step::Verify => verify(context).await,
         }
@@ -156,40 +160,6 @@ async fn make_secrets(context: &Context<'_>) -> StepResult {
     })
 }
 
-async fn provision(context: &Context<'_>) -> StepResult {
-    let mut deployment = context.target_context().await?;
-    deployment.secrets = context.repo.secrets(context.instance.id).await?;
-    context.target()?.apply(&deployment).await?;
-    Ok(Changes::default())
-}
-
-async fn ready(context: &Context<'_>) -> StepResult {
-    let target = context.target()?;
-    let observed = target.observe(&context.target_context().await?).await?;
-    for member in &workload(context).await?.members {
-        let status = observed.iter().find(|status| status.member == member.name);
-        let state = status.map_or(&MemberState::Absent, |status| &status.state);
-        let waiting_for = match state {
-            MemberState::Running { .. } => continue,
-            MemberState::Absent => "its server to be started".to_owned(),
-            MemberState::Initialising => "its server to be set up".to_owned(),
-            MemberState::Stopped => "its server to run".to_owned(),
-            MemberState::Failed(why) => {
-                return Err(dead(context, &*target, &member.name, why).await);
-            }
-            MemberState::Restarting(why) if has_failed(status) => {
-                return Err(dead(context, &*target, &member.name, why).await);
-            }
-            MemberState::Restarting(why) => format!("its server to run: {why}"),
-        };
-        return Err(Stop::retry(
-            poll(context),
-            format!("waiting for {waiting_for}"),
-        ));
-    }
-    Ok(Changes::default())
-}
-
 async fn bootstrap(context: &Context<'_>) -> StepResult {
     let instance = context.instance_context().await?;
     context.engine()?.bootstrap(&instance).await?;
@@ -204,24 +174,17 @@ async fn verify(context: &Context<'_>) -> StepResult {
     let password = password.ok_or_else(|| {
         Stop::fail("the engine's first user has a password that its plan does not ask for")
     })?;
-    let (members, let_in) = tokio::try_join!(
+    let (observed, let_in) = tokio::try_join!(
         engine.observe(&instance),
         engine.verify(&instance, &login, password),
     )?;
-    if let Some(member) = members.iter().find(|member| !member.ready) {
-        let why = format!("waiting for \"{}\" to serve", member.member);
-        return Err(Stop::retry(poll(context), why));
-    }
+    members::served_by(context, &observed)?;
     if !let_in {
         return Err(Stop::fail(
             "the server does not accept its first user's password",
         ));
     }
     Ok(Changes::default())
-}
-
-async fn workload(context: &Context<'_>) -> Result<Workload, Stop> {
-    Ok(planned(context.repo.workload(context.instance.id).await?)?)
 }
 
 /// The number of the member's own port behind an endpoint.
@@ -231,35 +194,4 @@ fn own_port(workload: &Workload, plan: &EndpointPlan) -> Result<u16, Stop> {
     let port = ports.find(|port| port.name == plan.port);
     port.map(|port| port.number)
         .ok_or_else(|| Stop::fail(format!("the endpoint \"{}\" has no port", plan.name)))
-}
-
-fn has_failed(status: Option<&MemberStatus>) -> bool {
-    status.is_some_and(|status| status.restarts >= MOST_RESTARTS)
-}
-
-/// The server does not come up: say why, with what it wrote last.
-async fn dead(context: &Context<'_>, target: &dyn Target, member: &str, why: &str) -> Stop {
-    let log = match context.target_context().await {
-        Ok(about) => target.logs(&about, member, LOG_BYTES).await,
-        Err(error) => Err(error),
-    };
-    match log {
-        Ok(log) if !log.trim().is_empty() && !why.contains(log.trim()) => Stop::fail(format!(
-            "the server did not start: {why}\n{}",
-            log.trim_end()
-        )),
-        Ok(_) => Stop::fail(format!("the server did not start: {why}")),
-        Err(error) => Stop::fail(format!(
-            "the server did not start: {why} (its log cannot be read: {error})"
-        )),
-    }
-}
-
-/// Often at first, when most servers are up within a second or two; rarer after that.
-fn poll(context: &Context<'_>) -> Duration {
-    if context.elapsed() < Duration::from_secs(10) {
-        Duration::from_millis(25)
-    } else {
-        Duration::from_millis(500)
-    }
 }

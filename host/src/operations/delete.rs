@@ -35,13 +35,18 @@ impl Workflow for Delete {
     type State = State;
 
     const STEPS: &'static [Step] = &[Step::Stop, Step::Remove, Step::Release];
-    const ON_FAILURE: OnFailure = OnFailure::Insist;
 
     fn name(step: Step) -> &'static str {
         match step {
             Step::Stop => "stop",
             Step::Remove => "remove",
             Step::Release => "release",
+        }
+    }
+
+    fn on_failure(step: Step) -> OnFailure {
+        match step {
+            Step::Stop | Step::Remove | Step::Release => OnFailure::Insist,
         }
     }
 

@@ -17,7 +17,7 @@ use uuid::Uuid;
 use super::config::NodeConfig;
 use super::driver::{Driver, Parted};
 use super::journal::{Gone, Journal, Refusal};
-use super::{create, delete};
+use super::{create, delete, restart, start, stop};
 use crate::model::operation::NewOperation;
 use crate::model::{OperationId, OperationKind};
 use crate::runtime::Plugins;
@@ -223,6 +223,9 @@ impl Executor {
         let parted = async {
             match kind {
                 OperationKind::Create => driver.drive::<create::Create>().await,
+                OperationKind::Stop => driver.drive::<stop::StopMembers>().await,
+                OperationKind::Start => driver.drive::<start::Start>().await,
+                OperationKind::Restart => driver.drive::<restart::Restart>().await,
                 OperationKind::Delete => driver.drive::<delete::Delete>().await,
             }
         };

@@ -272,7 +272,7 @@ async fn may_drive(
 /// Whether a pause is not waited for because the operation is to be undone.
 fn is_cut_short(operation: &Operation) -> bool {
     operation.cancel_requested
-        && operation.kind.cancellable()
+        && operation.kind.gives_way()
         && operation.status != OperationStatus::Unwinding
 }
 

@@ -12,9 +12,13 @@ mod delete;
 mod driver;
 mod executor;
 mod journal;
+mod members;
 mod on_end;
 mod plain;
+mod restart;
 mod secrets;
+mod start;
+mod stop;
 mod workflow;
 
 pub use clock::Clock;
@@ -33,6 +37,9 @@ use workflow::Workflow;
 pub fn step_names(kind: OperationKind) -> impl Iterator<Item = &'static str> {
     match kind {
         OperationKind::Create => names::<create::Create>(),
+        OperationKind::Stop => names::<stop::StopMembers>(),
+        OperationKind::Start => names::<start::Start>(),
+        OperationKind::Restart => names::<restart::Restart>(),
         OperationKind::Delete => names::<delete::Delete>(),
     }
     .into_iter()

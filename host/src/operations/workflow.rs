@@ -24,10 +24,12 @@ pub trait Workflow: Send + Sync + 'static {
     type State: Serialize + DeserializeOwned + Clone + Default + Send + Sync + 'static;
 
     const STEPS: &'static [Self::Step];
-    const ON_FAILURE: OnFailure;
 
     /// The step's stored name. Steps may be added, never renamed.
     fn name(step: Self::Step) -> &'static str;
+
+    /// What becomes of the operation when this step cannot be done.
+    fn on_failure(step: Self::Step) -> OnFailure;
 
     fn run(
         step: Self::Step,
@@ -35,7 +37,8 @@ pub trait Workflow: Send + Sync + 'static {
         state: &mut Self::State,
     ) -> impl Future<Output = StepResult> + Send;
 
-    /// Undo a step that was started, whether or not it came to act. Only called for kinds that unwind.
+    /// Undo a step that was started, whether or not it came to act: because a step failed that unwinds, because
+    /// the operation was cancelled, or because another takes its place.
     fn undo(
         step: Self::Step,
         context: &Context<'_>,
@@ -46,10 +49,10 @@ pub trait Workflow: Send + Sync + 'static {
     fn undone() -> Changes;
 }
 
-/// What becomes of an operation whose step cannot be done.
+/// What becomes of an operation when a step cannot be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnFailure {
-    /// Every started step is undone, in reverse.
+    /// Every started step is undone, in reverse. Also when the operation is not done in time.
     Unwind,
     /// There is no way but forward: it is tried again, ever more slowly, and says why.
     Insist,
@@ -127,6 +130,12 @@ impl Context<'_> {
 
     pub fn now(&self) -> Timestamp {
         self.config.clock.now()
+    }
+
+    /// Whether another operation has taken this one's place. It brings the instance to where it shall be, so
+    /// what is left to do here is to get out of its way.
+    pub fn is_preempted(&self) -> bool {
+        self.instance.operation != Some(self.operation)
     }
 
     /// How long the step has been under way, over all its attempts.

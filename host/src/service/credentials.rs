@@ -81,13 +81,8 @@ impl Control {
     }
 
     async fn access(&self, instance: Arc<Instance>) -> Result<Access> {
-        let not_ready = |why| Err(Error::conflict(ConflictReason::NotReady, why));
-        match instance.phase() {
-            Phase::Running => {}
-            Phase::Creating => return not_ready("the database is still being created"),
-            Phase::Failed => return not_ready("the database could not be created"),
-            Phase::Deleting => return not_ready("the database is being deleted"),
-            Phase::Deleted => return not_ready("the database is deleted"),
+        if let Some(why) = why_not_ready(&instance) {
+            return Err(Error::conflict(ConflictReason::NotReady, why));
         }
         let engine = self.plugins().engine_build(&instance.engine_digest)?;
         let context = operations::instance_context(self.repo(), self.plugins(), &instance).await;
@@ -154,6 +149,25 @@ impl Access {
         self.instance.endpoints.first().ok_or_else(|| {
             Error::internal(format!("{} runs without an endpoint", self.instance.id))
         })
+    }
+}
+
+/// What keeps a database from being talked to, and what helps.
+fn why_not_ready(instance: &Instance) -> Option<String> {
+    let phase = instance.phase();
+    let why = format!("the database {}", phase.describe());
+    let alias = &instance.alias;
+    match phase {
+        Phase::Running => None,
+        Phase::Stopping | Phase::Stopped | Phase::StartFailed => Some(format!(
+            "{why}; start it with POST /api/v1/databases/{alias}/start"
+        )),
+        Phase::Creating
+        | Phase::Starting
+        | Phase::Restarting
+        | Phase::Deleting
+        | Phase::Failed
+        | Phase::Deleted => Some(why),
     }
 }
 

@@ -1,10 +1,10 @@
-//! Reading and deleting instances.
+//! Reading instances, and what can be had done to one: stop, start, restart, delete.
 
 use std::sync::Arc;
 
 use super::{Caller, Control, unbroken};
 use crate::model::health::Health;
-use crate::model::{Alias, Error, Instance, InstanceId, Operation, OperationKind, Phase, Result};
+use crate::model::{Alias, Error, Instance, InstanceId, Operation, OperationKind, Result};
 use crate::store::view::{Cursor, InstanceQuery};
 
 /// How a caller names an instance.
@@ -79,10 +79,33 @@ impl Control {
         caller: &Caller,
         which: &InstanceRef,
     ) -> Result<Arc<Instance>> {
-        let instance = self.instance(caller, which)?;
-        let control = self.clone();
-        let caller = caller.clone();
-        unbroken(async move { control.begin_delete(&caller, &instance).await }).await
+        self.have(caller, which, OperationKind::Delete).await
+    }
+
+    /// Have its servers ended; everything else is kept. As with a deletion, asking again changes nothing.
+    pub async fn stop_instance(
+        &self,
+        caller: &Caller,
+        which: &InstanceRef,
+    ) -> Result<Arc<Instance>> {
+        self.have(caller, which, OperationKind::Stop).await
+    }
+
+    pub async fn start_instance(
+        &self,
+        caller: &Caller,
+        which: &InstanceRef,
+    ) -> Result<Arc<Instance>> {
+        self.have(caller, which, OperationKind::Start).await
+    }
+
+    /// Asked for again while it goes on, it is the same one.
+    pub async fn restart_instance(
+        &self,
+        caller: &Caller,
+        which: &InstanceRef,
+    ) -> Result<Arc<Instance>> {
+        self.have(caller, which, OperationKind::Restart).await
     }
 
     /// The operation that holds the instance, if one does.
@@ -93,26 +116,47 @@ impl Control {
         Ok(self.repo().operation(id).await?.map(|found| found.value))
     }
 
-    async fn begin_delete(
+    async fn have(
         &self,
         caller: &Caller,
-        instance: &Arc<Instance>,
+        which: &InstanceRef,
+        kind: OperationKind,
     ) -> Result<Arc<Instance>> {
-        match instance.phase() {
-            Phase::Deleting | Phase::Deleted => return Ok(instance.clone()),
-            Phase::Creating | Phase::Running | Phase::Failed => {}
+        let id = self.instance(caller, which)?.id;
+        let control = self.clone();
+        let caller = caller.clone();
+        unbroken(async move { control.begin(&caller, id, kind).await }).await
+    }
+
+    /// Goes by the store: the read model may be a moment behind, and "it is so already" must be true.
+    async fn begin(
+        &self,
+        caller: &Caller,
+        id: InstanceId,
+        kind: OperationKind,
+    ) -> Result<Arc<Instance>> {
+        let instance = self.repo().stored_instance(id).await?;
+        if instance.phase().already(kind) {
+            return Ok(instance);
+        }
+        // What frees resources is never put off.
+        match kind {
+            OperationKind::Create | OperationKind::Start | OperationKind::Restart => {
+                self.check_load()?;
+            }
+            OperationKind::Stop | OperationKind::Delete => {}
         }
         let new = self
             .executor()
-            .new_operation(OperationKind::Delete, caller.request_id.clone());
-        match self.repo().begin(instance.id, new).await {
+            .new_operation(kind, caller.request_id.clone());
+        match self.repo().begin(id, new).await {
             Ok((instance, _)) => {
                 self.executor().wake();
                 Ok(instance)
             }
-            // Another caller may have been first; the read model may not know it yet.
-            Err(error) => match self.repo().stored_instance(instance.id).await {
-                Ok(now) if matches!(now.phase(), Phase::Deleting | Phase::Deleted) => Ok(now),
+            // Another caller may have been first.
+            Err(error) => match self.repo().stored_instance(id).await {
+                Ok(now) if now.phase().already(kind) => Ok(now),
                 Ok(_) | Err(_) => Err(error),
             },
         }

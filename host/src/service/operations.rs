@@ -38,7 +38,7 @@ impl Control {
         Ok(operation)
     }
 
-    /// An open operation goes on at once; a creation that failed is begun again, as a new operation.
+    /// An open operation goes on at once; one that failed is begun again, as a new operation.
     pub async fn retry_operation(&self, caller: &Caller, id: OperationId) -> Result<Operation> {
         let operation = self.operation(caller, id).await?;
         if !operation.status.is_terminal() {
@@ -47,12 +47,22 @@ impl Control {
             return Ok(operation);
         }
         match (operation.kind, operation.status) {
-            (OperationKind::Create, OperationStatus::Failed) => {
+            (
+                OperationKind::Create | OperationKind::Start | OperationKind::Restart,
+                OperationStatus::Failed,
+            ) => {
                 let control = self.clone();
                 let caller = caller.clone();
                 unbroken(async move { control.begin_again(&caller, &operation).await }).await
             }
-            (OperationKind::Create | OperationKind::Delete, status) => Err(Error::conflict(
+            (
+                OperationKind::Create
+                | OperationKind::Stop
+                | OperationKind::Start
+                | OperationKind::Restart
+                | OperationKind::Delete,
+                status,
+            ) => Err(Error::conflict(
                 ConflictReason::NotAllowedNow,
                 format!(
                     "the operation has ended ({}): there is nothing to retry",
@@ -62,17 +72,26 @@ impl Control {
         }
     }
 
-    /// With the plugins of today: the old ones may be why it failed.
     async fn begin_again(&self, caller: &Caller, failed: &Operation) -> Result<Operation> {
         let instance = self.repo().stored_instance(failed.instance).await?;
-        let (engine, target) = self.plugins_again(&instance).await?;
+        // A creation is made anew with the plugins of today: the old ones may be why it failed. What exists stays
+        // with those that made it.
+        let anew = match failed.kind {
+            OperationKind::Create => Some(self.plugins_again(&instance).await?),
+            OperationKind::Stop
+            | OperationKind::Start
+            | OperationKind::Restart
+            | OperationKind::Delete => None,
+        };
         self.check_load()?;
         let new = self
             .executor()
             .new_operation(failed.kind, caller.request_id.clone());
         let bind = |instance: &mut Instance| {
-            instance.engine_digest.clone_from(engine.digest());
-            instance.target_digest.clone_from(target.digest());
+            if let Some((engine, target)) = &anew {
+                instance.engine_digest.clone_from(engine.digest());
+                instance.target_digest.clone_from(target.digest());
+            }
         };
         let (_, operation) = self.repo().begin_with(failed.instance, new, &bind).await?;
         self.executor().wake();

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::harness::{Berth, DATABASES, wanted};
 
-const ADMIN_ROUTES: [(&str, &str); 6] = [
+const ADMIN_ROUTES: [(&str, &str); 9] = [
     ("GET", "/admin/v1/operations"),
     (
         "GET",
@@ -20,13 +20,19 @@ const ADMIN_ROUTES: [(&str, &str); 6] = [
         "/admin/v1/operations/018f0000-0000-7000-8000-000000000000/retry",
     ),
     ("GET", "/admin/v1/instances/db_00000000"),
+    ("POST", "/admin/v1/instances/db_00000000/stop"),
+    ("POST", "/admin/v1/instances/db_00000000/start"),
+    ("POST", "/admin/v1/instances/db_00000000/restart"),
     ("GET", "/admin/v1/plugins"),
 ];
-const ROUTES: [(&str, &str); 6] = [
+const ROUTES: [(&str, &str); 9] = [
     ("GET", "/api/v1/databases"),
     ("POST", "/api/v1/databases"),
     ("GET", "/api/v1/databases/db_00000000"),
     ("DELETE", "/api/v1/databases/db_00000000"),
+    ("POST", "/api/v1/databases/db_00000000/stop"),
+    ("POST", "/api/v1/databases/db_00000000/start"),
+    ("POST", "/api/v1/databases/db_00000000/restart"),
     ("GET", "/api/v1/databases/db_00000000/credentials"),
     ("POST", "/api/v1/databases/db_00000000/credentials/rotate"),
 ];
@@ -78,7 +84,7 @@ async fn what_is_not_there_is_not_found() {
     for (method, path) in ROUTES
         .into_iter()
         .skip(2)
-        .chain(ADMIN_ROUTES.into_iter().skip(1).take(4))
+        .chain(ADMIN_ROUTES.into_iter().skip(1).take(7))
     {
         let ask = berth.ask(method.parse().unwrap(), path).key(&berth.admin);
         ask.send().await.refused(404, "not_found");

@@ -18,6 +18,13 @@ use berth_tests::fake::{Fault, When};
 use scenario::{Act, Meddle, Point, Report, Scenario};
 
 const DEATHS: [StoreFault; 2] = [StoreFault::KillBefore, StoreFault::KillAfter];
+/// What somebody may want of an instance that is there.
+const WISHES: [OperationKind; 4] = [
+    OperationKind::Stop,
+    OperationKind::Start,
+    OperationKind::Restart,
+    OperationKind::Delete,
+];
 const LOST_ANSWERS: [StoreFault; 2] = [StoreFault::Lost, StoreFault::TakenUnheard];
 
 /// A call goes wrong, and the host dies at every commit on the way.
@@ -47,7 +54,8 @@ fn every_failing_undo_and_every_death() {
         let clean = Scenario::of(kind);
         let last = run_one(&clean).calls;
         let failing = Scenario {
-            calls: vec![(last, Fault::Fails, When::After)],
+            // After the last call there is the most to undo; a panic is what no kind but those that insist bears.
+            calls: vec![(last, Fault::Panics, When::After)],
             ..clean.clone()
         };
         let calls = run_one(&failing).calls;
@@ -98,9 +106,9 @@ fn every_lost_answer_of_the_store() {
     }
 }
 
-/// Somebody cancels or deletes at every point, and the host dies at every commit.
+/// Somebody cancels it or wants something else at every point, and the host dies at every commit.
 #[test]
-fn every_cancellation_and_deletion_meanwhile() {
+fn every_cancellation_and_other_wish_meanwhile() {
     for kind in OperationKind::ALL {
         let clean = Scenario::of(kind);
         let Report { commits, calls, .. } = run_one(&clean);
@@ -115,28 +123,38 @@ fn every_cancellation_and_deletion_meanwhile() {
             };
             points.iter().map(at).collect::<Vec<_>>()
         };
-        run_all(&meddling(Act::DeleteTwice), |_, _| {});
-        for act in [Act::Cancel, Act::Delete] {
+        for wish in WISHES {
+            run_all(&meddling(Act::BeginTwice(wish)), |_, _| {});
+        }
+        let ended = rows::after(kind, Outcome::Succeeded).expect("every kind can succeed");
+        for act in WISHES.map(Act::Begin).into_iter().chain([Act::Cancel]) {
             let scenarios = meddling(act);
             let reports = run_all(&scenarios, |scenario, report| {
                 let is_late = |meddle: Meddle| matches!(meddle.at, Point::Commit(n) if n == last);
-                let too_late = act == Act::Cancel && scenario.meddle.is_some_and(is_late);
-                let expected = kind.cancellable() && !too_late;
+                let too_late = scenario.meddle.is_some_and(is_late);
+                let expected = match act {
+                    Act::Cancel => kind.cancellable() && !too_late,
+                    Act::Begin(wish) if too_late => ended.phase.begin(wish).is_ok(),
+                    Act::Begin(wish) | Act::BeginTwice(wish) => wish.preempts(kind),
+                };
                 assert_eq!(report.meddled, expected, "{scenario:?}");
             });
-            run_all(&dying(&scenarios, &reports), |_, _| {});
+            let granted = |report: &&Report| report.meddled;
+            if reports.iter().filter(granted).count() > 1 {
+                run_all(&dying(&scenarios, &reports), |_, _| {});
+            }
         }
     }
 }
 
 /// Without a death it is known how it must end.
 fn check_outcome(scenario: &Scenario, report: &Report) {
-    let fatal = scenario.calls.iter().any(|(_, fault, _)| match fault {
-        Fault::Fails | Fault::Panics | Fault::Hangs => true,
-        Fault::NotYet | Fault::MuchLater | Fault::Gone => false,
+    let fatal = scenario.calls.iter().any(|(number, fault, _)| {
+        let call = report.called.get(number - 1);
+        call.is_some_and(|call| rows::is_fatal(scenario.kind, *call, *fault))
     });
     let expected = if fatal {
-        rows::after_failure(scenario.kind)
+        Outcome::Failed
     } else {
         Outcome::Succeeded
     };

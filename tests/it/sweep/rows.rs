@@ -2,6 +2,7 @@
 //! has ended. The matches are exhaustive, so a new kind does not compile before it has its row.
 
 use berth::model::{InstanceId, Operation, OperationKind, Outcome, Phase, Result};
+use berth_tests::fake::{Call, Fault};
 use berth_tests::node::{Machine, Node};
 
 /// What must be there when an operation has ended.
@@ -10,6 +11,8 @@ pub struct After {
     pub phase: Phase,
     /// Whether the instance exists on the machine: then it does so exactly once.
     pub lives: bool,
+    /// Whether its server runs.
+    pub runs: bool,
     /// Whether its name is still taken. Ports, user, plan and secrets are held by what lives, and by nothing else.
     pub named: bool,
 }
@@ -17,16 +20,29 @@ pub struct After {
 const RUNNING: After = After {
     phase: Phase::Running,
     lives: true,
+    runs: true,
     named: true,
+};
+const STOPPED: After = After {
+    phase: Phase::Stopped,
+    lives: true,
+    runs: false,
+    named: true,
+};
+const START_FAILED: After = After {
+    phase: Phase::StartFailed,
+    ..STOPPED
 };
 const FAILED: After = After {
     phase: Phase::Failed,
     lives: false,
+    runs: false,
     named: true,
 };
 const DELETED: After = After {
     phase: Phase::Deleted,
     lives: false,
+    runs: false,
     named: false,
 };
 
@@ -34,7 +50,10 @@ const DELETED: After = After {
 pub async fn prepare(kind: OperationKind, machine: &Machine) -> Option<InstanceId> {
     match kind {
         OperationKind::Create => None,
-        OperationKind::Delete => Some(running(machine).await),
+        OperationKind::Start => Some(stopped(machine).await),
+        OperationKind::Stop | OperationKind::Restart | OperationKind::Delete => {
+            Some(running(machine).await)
+        }
     }
 }
 
@@ -47,26 +66,57 @@ pub async fn begin(
     let instance = || instance.expect("it was prepared");
     match kind {
         OperationKind::Create => Ok(node.create("swept").await?.1),
-        OperationKind::Delete => node.delete(instance()).await,
+        OperationKind::Stop
+        | OperationKind::Start
+        | OperationKind::Restart
+        | OperationKind::Delete => node.begin(kind, instance()).await,
     }
 }
 
-/// What must be there when it has ended so; `None` when it must never end so.
+/// What must be there when it has ended so and is the newest; `None` when it must never be.
 pub fn after(kind: OperationKind, outcome: Outcome) -> Option<After> {
     match (kind, outcome) {
         (OperationKind::Create, Outcome::Succeeded) => Some(RUNNING),
         (OperationKind::Create, Outcome::Failed) => Some(FAILED),
         (OperationKind::Create, Outcome::Cancelled) => Some(DELETED),
+        (OperationKind::Stop, Outcome::Succeeded) => Some(STOPPED),
+        // Both end as cancelled only when another has taken their place.
+        (OperationKind::Stop, Outcome::Failed | Outcome::Cancelled)
+        | (OperationKind::Restart, Outcome::Cancelled) => None,
+        (OperationKind::Start | OperationKind::Restart, Outcome::Succeeded) => Some(RUNNING),
+        (OperationKind::Start | OperationKind::Restart, Outcome::Failed) => Some(START_FAILED),
+        (OperationKind::Start, Outcome::Cancelled) => Some(STOPPED),
         (OperationKind::Delete, Outcome::Succeeded) => Some(DELETED),
         (OperationKind::Delete, Outcome::Failed | Outcome::Cancelled) => None,
     }
 }
 
-/// How it ends when a plugin's call says that a repetition will not help.
-pub fn after_failure(kind: OperationKind) -> Outcome {
+/// Whether it fails for good when this call goes wrong so. Otherwise it goes on, and in the end it succeeds.
+pub fn is_fatal(kind: OperationKind, call: Call, fault: Fault) -> bool {
+    let is_final = match fault {
+        Fault::Fails | Fault::Panics | Fault::Hangs => true,
+        Fault::NotYet | Fault::MuchLater | Fault::Gone => false,
+    };
+    // A defect of Berth itself is none of the server's, but nobody can say what it has done.
+    let is_defect = fault == Fault::Panics;
     match kind {
-        OperationKind::Create => Outcome::Failed,
-        OperationKind::Delete => Outcome::Succeeded,
+        OperationKind::Create => is_final,
+        OperationKind::Stop | OperationKind::Delete => false,
+        // A server that cannot be looked at is looked at again; one that cannot be told to end is told again.
+        OperationKind::Start | OperationKind::Restart => match call {
+            Call::Stop => false,
+            Call::TargetObserve | Call::EngineObserve => is_defect,
+            Call::Plan
+            | Call::Bootstrap
+            | Call::FirstLogin
+            | Call::Verify
+            | Call::Rotate
+            | Call::Apply
+            | Call::Start
+            | Call::Remove
+            | Call::Logs
+            | Call::Usage => is_final,
+        },
     }
 }
 
@@ -78,4 +128,15 @@ async fn running(machine: &Machine) -> InstanceId {
     assert_eq!(ended.status, Outcome::Succeeded.into(), "{ended:?}");
     node.stop().await;
     instance.id
+}
+
+async fn stopped(machine: &Machine) -> InstanceId {
+    let id = running(machine).await;
+    let mut node = machine.boot().await;
+    node.start();
+    let operation = node.begin(OperationKind::Stop, id).await.unwrap();
+    let ended = node.ended(operation.id).await;
+    assert_eq!(ended.status, Outcome::Succeeded.into(), "{ended:?}");
+    node.stop().await;
+    id
 }

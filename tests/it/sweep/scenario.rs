@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use berth::model::operation::StepState;
 use berth::model::{
-    ConflictReason, Instance, Kind, Operation, OperationKind, OperationStatus, Outcome, Phase,
+    ConflictReason, Instance, Kind, Operation, OperationId, OperationKind, OperationStatus,
+    Outcome, Phase,
 };
 use berth::store::memory::Fault as StoreFault;
 use berth::store::view::{InstanceQuery, OperationQuery};
-use berth_tests::fake::{Fault, Gate, When};
+use berth_tests::fake::{Call, Fault, Gate, When};
 use berth_tests::node::{Machine, Node};
 
 use super::rows::{self, After};
@@ -42,9 +43,10 @@ pub enum Point {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Act {
     Cancel,
-    Delete,
+    /// Have another operation begun.
+    Begin(OperationKind),
     /// By two callers at once.
-    DeleteTwice,
+    BeginTwice(OperationKind),
 }
 
 /// What is known after a scenario whose check passed.
@@ -53,6 +55,7 @@ pub struct Report {
     /// How the newest operation ended; `None` when none was accepted.
     pub outcome: Option<OperationStatus>,
     pub calls: usize,
+    pub called: Vec<Call>,
     /// Of the first life.
     pub commits: u64,
     pub deaths: usize,
@@ -63,7 +66,8 @@ pub struct Report {
 #[derive(Default)]
 struct Promises {
     cancelled: bool,
-    deleted: bool,
+    /// What was accepted while the operation was under way.
+    begun: Vec<OperationId>,
 }
 
 impl Scenario {
@@ -124,14 +128,15 @@ impl Scenario {
             node = self.boot(&machine, deaths).await;
             node.start();
         }
-        let calls = machine.world.calls().len();
+        let called = machine.world.calls();
         let newest = check(&machine, &node, &promises).await;
         Report {
             outcome: newest.map(|operation| operation.status),
-            calls,
+            calls: called.len(),
+            called,
             commits: first_life.unwrap_or_default(),
             deaths,
-            meddled: promises.cancelled || promises.deleted,
+            meddled: promises.cancelled || !promises.begun.is_empty(),
         }
     }
 
@@ -160,18 +165,18 @@ impl Meddle {
                     "{error:?}"
                 ),
             },
-            Act::Delete => {
-                let accepted = is_accepted(node.delete(operation.instance).await);
-                promises.deleted |= accepted;
+            Act::Begin(kind) => {
+                let begun = accepted(node.begin(kind, operation.instance).await);
+                promises.begun.extend(begun);
             }
-            Act::DeleteTwice => {
+            Act::BeginTwice(kind) => {
                 let (one, other) = tokio::join!(
-                    node.delete(operation.instance),
-                    node.delete(operation.instance)
+                    node.begin(kind, operation.instance),
+                    node.begin(kind, operation.instance)
                 );
-                let accepted = [is_accepted(one), is_accepted(other)];
-                assert_ne!(accepted, [true, true], "two deletions were accepted");
-                promises.deleted |= accepted.contains(&true);
+                let begun: Vec<_> = [one, other].into_iter().filter_map(accepted).collect();
+                assert!(begun.len() <= 1, "both were accepted");
+                promises.begun.extend(begun);
             }
         }
         gate.open();
@@ -185,17 +190,17 @@ fn gate(meddle: &Meddle, machine: &Machine, node: &Node) -> Gate {
     }
 }
 
-/// Whether a deletion was accepted; refused it may only be because one is under way or done.
-fn is_accepted(answer: berth::model::Result<Operation>) -> bool {
+/// What was accepted; refused it may only be because of the phase, or of what is under way.
+fn accepted(answer: berth::model::Result<Operation>) -> Option<OperationId> {
     match answer {
-        Ok(_) => true,
+        Ok(operation) => Some(operation.id),
         Err(error) => {
             let expected = matches!(
                 error.kind,
                 Kind::Conflict(ConflictReason::WrongPhase | ConflictReason::Busy)
             );
             assert!(expected, "{error:?}");
-            false
+            None
         }
     }
 }
@@ -254,9 +259,14 @@ async fn check(machine: &Machine, node: &Node, promises: &Promises) -> Option<Op
     for operation in &operations {
         check_operation(machine, operation);
     }
-    if promises.deleted {
-        let phase = shown.map(|shown| shown.phase());
-        assert_eq!(phase, Some(Phase::Deleted), "an accepted deletion was lost");
+    for id in &promises.begun {
+        let begun = operations.iter().find(|operation| operation.id == *id);
+        let status = begun.map(|operation| operation.status);
+        assert_eq!(
+            status,
+            Some(OperationStatus::Succeeded),
+            "what was accepted was lost"
+        );
     }
     if promises.cancelled {
         let newest = newest
@@ -274,7 +284,9 @@ async fn check(machine: &Machine, node: &Node, promises: &Promises) -> Option<Op
 async fn check_instance(machine: &Machine, node: &Node, instance: &Instance, expected: After) {
     assert_eq!(instance.phase(), expected.phase, "{instance:?}");
     assert_eq!(instance.operation, None);
-    assert_eq!(instance.failure.is_some(), failed(instance), "{instance:?}");
+    if let Some(failed) = failed(instance) {
+        assert_eq!(instance.failure.is_some(), failed, "{instance:?}");
+    }
     assert_eq!(machine.world.live_count(), usize::from(expected.lives));
     let secrets = node.repo.secrets(instance.id).await.unwrap();
     if !expected.lives {
@@ -285,7 +297,7 @@ async fn check_instance(machine: &Machine, node: &Node, instance: &Instance, exp
         return;
     }
     let live = machine.world.live(instance.id).expect("it lives");
-    assert!(live.running);
+    assert_eq!(live.running, expected.runs);
     assert_eq!(
         live.applied.secrets, secrets,
         "it has other secrets than recorded"
@@ -365,12 +377,18 @@ fn check_operation(machine: &Machine, operation: &Operation) {
     assert!(!machine.world.shows_secret(&text), "shows a secret");
 }
 
-fn failed(instance: &Instance) -> bool {
+/// Whether it must say why it failed.
+fn failed(instance: &Instance) -> Option<bool> {
     match instance.phase() {
-        Phase::Failed => true,
-        Phase::Creating | Phase::Running | Phase::Deleting => false,
-        // A cancelled creation says so.
-        Phase::Deleted => instance.failure.is_some(),
+        Phase::Failed | Phase::StartFailed => Some(true),
+        Phase::Creating
+        | Phase::Running
+        | Phase::Stopping
+        | Phase::Starting
+        | Phase::Restarting
+        | Phase::Deleting => Some(false),
+        // What was cancelled says so.
+        Phase::Stopped | Phase::Deleted => None,
     }
 }
 

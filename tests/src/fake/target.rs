@@ -86,9 +86,21 @@ impl Target for FakeTarget {
     async fn stop(&self, context: &TargetContext) -> Result<()> {
         self.world
             .call(Call::Stop, |machine| {
-                if let Some(live) = machine.live.get_mut(&context.instance) {
-                    live.running = false;
+                if let Some(why) = &machine.behaviour.stop_fails {
+                    return Err(Error::failed(why));
                 }
+                let live = machine.live.get_mut(&context.instance);
+                let Some(live) = live.filter(|live| live.running) else {
+                    return Ok(());
+                };
+                live.stops += 1;
+                if live.stops < machine.behaviour.stops_until_ended {
+                    return Err(Error::retry(
+                        Duration::from_millis(20),
+                        "a server is ending",
+                    ));
+                }
+                live.running = false;
                 Ok(())
             })
             .await

@@ -59,12 +59,16 @@ pub enum When {
 pub struct Behaviour {
     /// How often a new server is looked at before it runs.
     pub looks_until_running: u32,
+    /// How often a stop must be asked for.
+    pub stops_until_ended: u32,
     /// How often a removal must be asked for.
     pub removals_until_gone: u32,
     /// Servers end for good, and this is why.
     pub servers_die: Option<String>,
     /// Servers refuse their users' passwords.
     pub refuses_passwords: bool,
+    /// Every stop fails, and this is why.
+    pub stop_fails: Option<String>,
     /// Every removal fails, and this is why.
     pub removal_fails: Option<String>,
     /// `${secret:NAME}` in it is the value of a secret.
@@ -75,9 +79,11 @@ impl Default for Behaviour {
     fn default() -> Self {
         Self {
             looks_until_running: 2,
+            stops_until_ended: 2,
             removals_until_gone: 2,
             servers_die: None,
             refuses_passwords: false,
+            stop_fails: None,
             removal_fails: None,
             log: "the server's last words\n".to_owned(),
         }
@@ -90,7 +96,10 @@ pub struct Live {
     pub applied: TargetContext,
     pub running: bool,
     pub looks: u32,
+    pub stops: u32,
     pub removals: u32,
+    /// How often its server was started.
+    pub starts: u32,
     /// Passwords by user, as the server knows them.
     pub users: BTreeMap<String, Secret>,
 }
@@ -267,13 +276,21 @@ impl Machine<'_> {
                 "{id} was applied again with other secrets or ports"
             ));
         }
-        self.live.entry(id).or_insert_with(|| Live {
+        let live = self.live.entry(id).or_insert_with(|| Live {
             applied: context.clone(),
-            running: true,
+            running: false,
             looks: 0,
+            stops: 0,
             removals: 0,
+            starts: 0,
             users: BTreeMap::new(),
         });
+        live.stops = 0;
+        if !live.running {
+            live.running = true;
+            live.looks = 0;
+            live.starts += 1;
+        }
     }
 
     /// Tell the server a user's password. One that it knows may only change by a rotation.

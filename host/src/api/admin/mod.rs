@@ -14,7 +14,7 @@ use super::auth::Admin;
 use super::error::ApiResult;
 use super::input::Params;
 use super::paging;
-use crate::model::{Error, OperationId};
+use crate::model::{self, Error, OperationId};
 use crate::service::InstanceRef;
 use wire::{Instance, Operation, Plugin};
 
@@ -25,6 +25,9 @@ pub fn routes() -> Router<Api> {
         .route("/admin/v1/operations/{id}/cancel", post(cancel_operation))
         .route("/admin/v1/operations/{id}/retry", post(retry_operation))
         .route("/admin/v1/instances/{id}", get(show_instance))
+        .route("/admin/v1/instances/{id}/stop", post(stop_instance))
+        .route("/admin/v1/instances/{id}/start", post(start_instance))
+        .route("/admin/v1/instances/{id}/restart", post(restart_instance))
         .route("/admin/v1/plugins", get(list_plugins))
 }
 
@@ -89,12 +92,44 @@ async fn show_instance(
     Admin(caller): Admin,
     Path(id): Path<String>,
 ) -> ApiResult<Response> {
-    let which = InstanceRef::parse(&id);
-    let which = which.ok_or_else(|| Error::not_found("there is no such database"))?;
-    let instance = api.control.instance(&caller, &which)?;
-    let operation = api.control.current_operation(&instance).await?;
-    let body = Instance::of(&instance, operation.as_ref(), &api.control);
-    Ok(axum::Json(body).into_response())
+    let instance = api.control.instance(&caller, &named_by(&id)?)?;
+    shown(&instance, &api, StatusCode::OK).await
+}
+
+async fn stop_instance(
+    State(api): State<Api>,
+    Admin(caller): Admin,
+    Path(id): Path<String>,
+) -> ApiResult<Response> {
+    let begun = api.control.stop_instance(&caller, &named_by(&id)?).await?;
+    shown(&begun, &api, StatusCode::ACCEPTED).await
+}
+
+async fn start_instance(
+    State(api): State<Api>,
+    Admin(caller): Admin,
+    Path(id): Path<String>,
+) -> ApiResult<Response> {
+    let begun = api.control.start_instance(&caller, &named_by(&id)?).await?;
+    shown(&begun, &api, StatusCode::ACCEPTED).await
+}
+
+async fn restart_instance(
+    State(api): State<Api>,
+    Admin(caller): Admin,
+    Path(id): Path<String>,
+) -> ApiResult<Response> {
+    let begun = api
+        .control
+        .restart_instance(&caller, &named_by(&id)?)
+        .await?;
+    shown(&begun, &api, StatusCode::ACCEPTED).await
+}
+
+async fn shown(instance: &model::Instance, api: &Api, status: StatusCode) -> ApiResult<Response> {
+    let operation = api.control.current_operation(instance).await?;
+    let body = Instance::of(instance, operation.as_ref(), &api.control);
+    Ok((status, axum::Json(body)).into_response())
 }
 
 async fn list_plugins(State(api): State<Api>, _: Admin) -> ApiResult<Response> {
@@ -105,6 +140,10 @@ async fn list_plugins(State(api): State<Api>, _: Admin) -> ApiResult<Response> {
         .map(Plugin::of)
         .collect();
     Ok(axum::Json(json!({ "plugins": plugins })).into_response())
+}
+
+fn named_by(id: &str) -> Result<InstanceRef, Error> {
+    InstanceRef::parse(id).ok_or_else(|| Error::not_found("there is no such database"))
 }
 
 fn operation_id(id: &str) -> Result<OperationId, Error> {

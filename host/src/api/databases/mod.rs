@@ -13,7 +13,7 @@ use super::Api;
 use super::error::{ApiError, ApiResult};
 use super::input::{Fields, Params};
 use super::paging;
-use crate::model::Error;
+use crate::model::{Error, Instance};
 use crate::service::{Caller, InstanceRef};
 use wire::{Accepted, Credentials, Database};
 
@@ -23,6 +23,9 @@ pub fn routes() -> Router<Api> {
     Router::new()
         .route("/api/v1/databases", get(list).post(create))
         .route("/api/v1/databases/{id}", get(show).delete(destroy))
+        .route("/api/v1/databases/{id}/stop", post(stop))
+        .route("/api/v1/databases/{id}/start", post(start))
+        .route("/api/v1/databases/{id}/restart", post(restart))
         .route("/api/v1/databases/{id}/credentials", get(credentials))
         .route("/api/v1/databases/{id}/credentials/rotate", post(rotate))
 }
@@ -39,7 +42,7 @@ async fn list(
         .list_instances(&caller, asked.query, |instance, health| {
             asked
                 .status
-                .is_none_or(|wanted| wanted == status::of(instance.phase(), health))
+                .is_none_or(|wanted| wanted == status::of(instance, health))
         });
     let items: Vec<_> = listed
         .items
@@ -85,12 +88,41 @@ async fn destroy(
     caller: Caller,
     Path(id): Path<String>,
 ) -> ApiResult<Response> {
-    let instance = api
+    let begun = api
         .control
         .delete_instance(&caller, &named_by(&id)?)
         .await?;
-    let body = axum::Json(Database::of(&instance, &api.control));
-    Ok((StatusCode::ACCEPTED, body).into_response())
+    Ok(accepted(&begun, &api))
+}
+
+async fn stop(
+    State(api): State<Api>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> ApiResult<Response> {
+    let begun = api.control.stop_instance(&caller, &named_by(&id)?).await?;
+    Ok(accepted(&begun, &api))
+}
+
+async fn start(
+    State(api): State<Api>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> ApiResult<Response> {
+    let begun = api.control.start_instance(&caller, &named_by(&id)?).await?;
+    Ok(accepted(&begun, &api))
+}
+
+async fn restart(
+    State(api): State<Api>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> ApiResult<Response> {
+    let begun = api
+        .control
+        .restart_instance(&caller, &named_by(&id)?)
+        .await?;
+    Ok(accepted(&begun, &api))
 }
 
 async fn credentials(
@@ -112,6 +144,12 @@ async fn rotate(
         .rotate_credentials(&caller, &named_by(&id)?)
         .await?;
     Ok(uncached(&Credentials::of(&connection)))
+}
+
+/// The database as it now is: what was asked for is recorded, and will be carried out.
+fn accepted(instance: &Instance, api: &Api) -> Response {
+    let body = axum::Json(Database::of(instance, &api.control));
+    (StatusCode::ACCEPTED, body).into_response()
 }
 
 /// A password must not stay in a proxy.

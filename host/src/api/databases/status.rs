@@ -1,11 +1,12 @@
 //! What this dialect calls the state of a database: one table over its phase and its observed health.
-//! A running operation shows in the phase, for every kind that there is.
+//! A running operation shows in the phase, for every kind that there is. What a caller waits for is never shown
+//! before it is true: a database is not `stopped` while its servers are ending, nor `running` while they start.
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-use crate::model::Phase;
 use crate::model::health::{Condition, Health};
+use crate::model::{Instance, Phase};
 
 /// A server that ended is being started again for so long before it is called an error.
 const PATIENCE: SignedDuration = SignedDuration::from_secs(30);
@@ -46,30 +47,36 @@ impl Status {
     /// Phases in which an instance can show it.
     pub fn phases(self) -> Vec<Phase> {
         match self {
-            Self::Provisioning => vec![Phase::Creating],
-            Self::Running => vec![Phase::Running],
-            Self::Stopped => vec![Phase::Deleting],
-            Self::Error => vec![Phase::Running, Phase::Failed],
+            Self::Provisioning => vec![Phase::Creating, Phase::Starting, Phase::Restarting],
+            Self::Running => vec![Phase::Running, Phase::Stopping],
+            Self::Stopped => vec![Phase::Stopped, Phase::Deleting],
+            Self::Error => vec![Phase::Running, Phase::StartFailed, Phase::Failed],
             Self::Destroyed => vec![Phase::Deleted],
         }
     }
 }
 
-pub fn of(phase: Phase, health: Option<&Health>) -> Status {
+pub fn of(instance: &Instance, health: Option<&Health>) -> Status {
+    // What was seen before it was started anew says nothing of it.
+    let health = health.filter(|health| health.observed_at >= instance.updated_at);
     table(
-        phase,
+        instance.phase(),
         health.is_some_and(|health| stays_down(health, Timestamp::now())),
     )
 }
 
-/// The table. While it is being deleted a database takes no connections and is not gone yet.
+/// The table. While it is being deleted a database takes no connections and is not gone yet; one that is being
+/// started or restarted takes none yet.
 fn table(phase: Phase, stays_down: bool) -> Status {
     match (phase, stays_down) {
-        (Phase::Creating, true | false) => Status::Provisioning,
+        (Phase::Creating | Phase::Starting | Phase::Restarting, true | false) => {
+            Status::Provisioning
+        }
         (Phase::Running, false) => Status::Running,
         (Phase::Running, true) => Status::Error,
-        (Phase::Deleting, true | false) => Status::Stopped,
-        (Phase::Failed, true | false) => Status::Error,
+        (Phase::Stopping, true | false) => Status::Running,
+        (Phase::Stopped | Phase::Deleting, true | false) => Status::Stopped,
+        (Phase::StartFailed | Phase::Failed, true | false) => Status::Error,
         (Phase::Deleted, true | false) => Status::Destroyed,
     }
 }
@@ -93,6 +100,17 @@ mod tests {
                 [Status::Provisioning, Status::Provisioning],
             ),
             (Phase::Running, [Status::Running, Status::Error]),
+            (Phase::Stopping, [Status::Running, Status::Running]),
+            (Phase::Stopped, [Status::Stopped, Status::Stopped]),
+            (
+                Phase::Starting,
+                [Status::Provisioning, Status::Provisioning],
+            ),
+            (
+                Phase::Restarting,
+                [Status::Provisioning, Status::Provisioning],
+            ),
+            (Phase::StartFailed, [Status::Error, Status::Error]),
             (Phase::Deleting, [Status::Stopped, Status::Stopped]),
             (Phase::Failed, [Status::Error, Status::Error]),
             (Phase::Deleted, [Status::Destroyed, Status::Destroyed]),

@@ -179,7 +179,7 @@ pub fn query(mut params: Params) -> Result<Asked, ApiError> {
 }
 
 fn shown(instance: &Instance, control: &Control) -> Status {
-    status::of(instance.phase(), control.health().get(instance.id).as_ref())
+    status::of(instance, control.health().get(instance.id).as_ref())
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, FieldProblem> {

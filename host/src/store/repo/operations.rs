@@ -132,9 +132,9 @@ impl Repo {
     /// Ask for an end. The driver sees it with its next record.
     pub async fn request_cancel(&self, id: OperationId) -> Result<Operation> {
         self.wish(id, |operation| {
-            if !operation.kind.cancellable() {
+            if let Some(why) = operation.kind.why_not_cancelled() {
                 return Err(not_now(format!(
-                    "an operation of kind {} cannot be cancelled",
+                    "an operation of kind {} cannot be cancelled: {why}",
                     operation.kind.as_str()
                 )));
             }

@@ -1,0 +1,163 @@
+//! Bringing an instance's members up and down: what the kinds of operations have in common. Each function bears
+//! repetition, and none waits: what is not there yet is a `Stop::Retry` that says what is waited for.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::contexts::{instance_context_of, planned};
+use super::workflow::{Context, StepResult, Stop};
+use crate::model::Error;
+use crate::model::plugin::Observation;
+use crate::model::workload::{MemberState, MemberStatus, Workload};
+use crate::runtime::Target;
+use crate::store::repo::Changes;
+
+/// How often each member had been started again before it was brought up.
+pub type Restarts = BTreeMap<String, u32>;
+
+/// A server that was started again so often will not come up.
+const MOST_RESTARTS: u32 = 5;
+const LOG_BYTES: u32 = 1_500;
+/// What cannot be looked at for so long has failed.
+const LOOK_FOR: Duration = Duration::from_secs(60);
+
+/// Have the target make what is recorded, and start it. What is there already is left as it is.
+pub async fn apply(context: &Context<'_>) -> StepResult {
+    let mut deployment = context.target_context().await?;
+    deployment.secrets = context.repo.secrets(context.instance.id).await?;
+    context.target()?.apply(&deployment).await?;
+    Ok(Changes::default())
+}
+
+/// How often each has been started again until now.
+pub async fn restarts(context: &Context<'_>) -> Result<Restarts, Stop> {
+    let about = context.target_context().await?;
+    let observed = context.target()?.observe(&about).await;
+    let observed = observed.map_err(|error| look_again(context, error))?;
+    Ok(observed
+        .into_iter()
+        .map(|status| (status.member, status.restarts))
+        .collect())
+}
+
+/// See that every member's server runs.
+pub async fn run(context: &Context<'_>) -> StepResult {
+    let about = context.target_context().await?;
+    let observed = context.target()?.observe(&about).await?;
+    running(context, &observed, &Restarts::default()).await?;
+    Ok(Changes::default())
+}
+
+/// See that every member's server runs and serves clients. Who may log in is not asked: passwords may have been
+/// changed in the database itself. That a look fails says nothing of the server: it is looked at again, for a while.
+pub async fn serve(context: &Context<'_>, before: &Restarts) -> StepResult {
+    let about = context.target_context().await?;
+    let statuses = context.target()?.observe(&about).await;
+    let statuses = statuses.map_err(|error| look_again(context, error))?;
+    running(context, &statuses, before).await?;
+    let workload = &about.workload;
+    let instance = instance_context_of(context.repo, &context.instance, workload, &statuses);
+    let observed = context.engine()?.observe(&instance.await?).await;
+    served_by(
+        context,
+        &observed.map_err(|error| look_again(context, error))?,
+    )?;
+    Ok(Changes::default())
+}
+
+/// See that every member serves clients, by what the engine said of them.
+pub fn served_by(context: &Context<'_>, observed: &[Observation]) -> Result<(), Stop> {
+    match observed.iter().find(|member| !member.ready) {
+        None => Ok(()),
+        Some(member) => Err(Stop::retry(
+            poll(context),
+            format!("waiting for \"{}\" to serve", member.member),
+        )),
+    }
+}
+
+/// Have every server end, by its own signal and then by force: how long that may take is its plan's to say, and
+/// that it happens the target's part.
+pub async fn stop(context: &Context<'_>) -> Result<(), Stop> {
+    let about = context.target_context().await?;
+    if about.workload.members.is_empty() {
+        return Ok(());
+    }
+    Ok(context.target()?.stop(&about).await?)
+}
+
+pub async fn workload(context: &Context<'_>) -> Result<Workload, Stop> {
+    Ok(planned(context.repo.workload(context.instance.id).await?)?)
+}
+
+/// One that ends time and again has failed, and its last words say why.
+async fn running(
+    context: &Context<'_>,
+    observed: &[MemberStatus],
+    before: &Restarts,
+) -> Result<(), Stop> {
+    let target = context.target()?;
+    for member in &workload(context).await?.members {
+        let status = observed.iter().find(|status| status.member == member.name);
+        let state = status.map_or(&MemberState::Absent, |status| &status.state);
+        let waiting_for = match state {
+            MemberState::Running { .. } => continue,
+            MemberState::Absent => "its server to be started".to_owned(),
+            MemberState::Initialising => "its server to be set up".to_owned(),
+            MemberState::Stopped => "its server to run".to_owned(),
+            MemberState::Failed(why) => {
+                return Err(dead(context, &*target, &member.name, why).await);
+            }
+            MemberState::Restarting(why) if has_failed(status, before) => {
+                return Err(dead(context, &*target, &member.name, why).await);
+            }
+            MemberState::Restarting(why) => format!("its server to run: {why}"),
+        };
+        return Err(Stop::retry(
+            poll(context),
+            format!("waiting for {waiting_for}"),
+        ));
+    }
+    Ok(())
+}
+
+fn look_again(context: &Context<'_>, error: Error) -> Stop {
+    match Stop::from(error) {
+        Stop::Fail { why } if context.elapsed() < LOOK_FOR => Stop::Retry { after: None, why },
+        stop @ (Stop::Fail { .. } | Stop::Retry { .. }) => stop,
+    }
+}
+
+fn has_failed(status: Option<&MemberStatus>, before: &Restarts) -> bool {
+    status.is_some_and(|status| {
+        let before = before.get(&status.member).copied().unwrap_or_default();
+        status.restarts.saturating_sub(before) >= MOST_RESTARTS
+    })
+}
+
+/// The server does not come up: say why, with what it wrote last.
+async fn dead(context: &Context<'_>, target: &dyn Target, member: &str, why: &str) -> Stop {
+    let log = match context.target_context().await {
+        Ok(about) => target.logs(&about, member, LOG_BYTES).await,
+        Err(error) => Err(error),
+    };
+    match log {
+        Ok(log) if !log.trim().is_empty() && !why.contains(log.trim()) => Stop::fail(format!(
+            "the server did not start: {why}\n{}",
+            log.trim_end()
+        )),
+        Ok(_) => Stop::fail(format!("the server did not start: {why}")),
+        Err(error) => Stop::fail(format!(
+            "the server did not start: {why} (its log cannot be read: {error})"
+        )),
+    }
+}
+
+/// Often at first, when most servers are up within a second or two; rarer after that.
+fn poll(context: &Context<'_>) -> Duration {
+    if context.elapsed() < Duration::from_secs(10) {
+        Duration::from_millis(25)
+    } else {
+        Duration::from_millis(500)
+    }
+}
