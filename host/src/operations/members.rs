@@ -161,3 +161,25 @@ fn poll(context: &Context<'_>) -> Duration {
         Duration::from_millis(500)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_restarts_since_it_was_brought_up_count() {
+        let status = |restarts| MemberStatus {
+            member: "main".to_owned(),
+            state: MemberState::Restarting("it ended".to_owned()),
+            dials: Vec::new(),
+            restarts,
+        };
+        let before = Restarts::from([("main".to_owned(), 40)]);
+        assert!(!has_failed(Some(&status(44)), &before));
+        assert!(has_failed(Some(&status(45)), &before));
+        assert!(has_failed(Some(&status(5)), &Restarts::default()));
+        // A target may count anew from when it was applied again.
+        assert!(!has_failed(Some(&status(0)), &before));
+        assert!(!has_failed(None, &before));
+    }
+}

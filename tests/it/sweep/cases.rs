@@ -67,6 +67,55 @@ async fn a_creation_that_is_not_done_in_time_is_undone_and_says_what_it_waited_f
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_start_takes_as_long_as_its_server_does() {
+    let machine = Machine::new();
+    let (node, instance) = running(&machine).await;
+    let stop = node.begin(OperationKind::Stop, instance).await.unwrap();
+    node.ended(stop.id).await;
+    machine
+        .world
+        .behave(|behaviour| behaviour.looks_until_running = u32::MAX);
+    let start = node.begin(OperationKind::Start, instance).await.unwrap();
+    sleep(Duration::from_secs(3600)).await;
+    let open = node.operation(start.id).await;
+    assert_eq!(open.status, OperationStatus::Running);
+    assert_eq!(open.deadline, None);
+    let waits_for = open.last_error.unwrap();
+    assert!(waits_for.contains("set up"), "{waits_for}");
+    machine
+        .world
+        .behave(|behaviour| behaviour.looks_until_running = 0);
+    let ended = node.ended(start.id).await;
+    assert_eq!(ended.status, OperationStatus::Succeeded);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deletion_does_not_wait_until_what_it_removes_can_be_stopped() {
+    let machine = Machine::new();
+    let (node, instance) = running(&machine).await;
+    machine
+        .world
+        .behave(|behaviour| behaviour.stop_fails = Some("it hangs".to_owned()));
+    for kind in [
+        OperationKind::Stop,
+        OperationKind::Start,
+        OperationKind::Stop,
+    ] {
+        let operation = node.begin(kind, instance).await.unwrap();
+        node.until(operation.id, |op| {
+            op.last_error.is_some() || op.status.is_terminal()
+        })
+        .await;
+    }
+    let began = Instant::now();
+    let deletion = node.delete(instance).await.unwrap();
+    let ended = node.ended(deletion.id).await;
+    assert_eq!(ended.status, OperationStatus::Succeeded);
+    assert!(began.elapsed() < Duration::from_secs(10));
+    assert_eq!(machine.world.live_count(), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_call_that_never_answers_is_cut_at_the_deadline_and_its_claim_held_until_then() {
     let machine = Machine::new();
     machine.world.fault_at(APPLY, Fault::Hangs, When::After);
