@@ -59,9 +59,12 @@ async fn kills_at_random_moments_lose_nothing_and_leave_nothing() {
     for round in 0..rounds {
         let during_create = *Victim::ALL.choose(&mut random).expect("some");
         let while_running = *Victim::ALL.choose(&mut random).expect("some");
+        let during_stop = *Victim::ALL.choose(&mut random).expect("some");
+        let during_start = *Victim::ALL.choose(&mut random).expect("some");
         let during_delete = *Victim::ALL.choose(&mut random).expect("some");
         println!(
-            "round {round} of {rounds}, seed {seed}: {during_create:?}, {while_running:?}, {during_delete:?}"
+            "round {round} of {rounds}, seed {seed}: {during_create:?}, {while_running:?}, {during_stop:?}, \
+             {during_start:?}, {during_delete:?}"
         );
 
         let name = format!("round-{round}");
@@ -87,6 +90,23 @@ async fn kills_at_random_moments_lose_nothing_and_leave_nothing() {
         assert_eq!(psql(&credentials, "select n from ledger").unwrap(), "7");
 
         let path = format!("/api/v1/databases/{id}");
+        for (verb, victim, status) in [
+            ("stop", during_stop, "stopped"),
+            ("start", during_start, "running"),
+        ] {
+            let verb = format!("{path}/{verb}");
+            let nothing = Value::Null;
+            let request = host.try_post(&verb, &nothing);
+            let asked = beside(request, victim, 600, &data, &mut random).await;
+            revive(&mut host, &data).await;
+            if asked.is_err() {
+                host.post(&verb, &nothing).await.expect(202);
+            }
+            host.wait_status(&id, status).await;
+        }
+        let credentials = serving(&host, &id).await;
+        assert_eq!(psql(&credentials, "select n from ledger").unwrap(), "7");
+
         let deleted = beside(
             host.try_delete(&path),
             during_delete,
