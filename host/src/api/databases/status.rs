@@ -57,11 +57,10 @@ impl Status {
 }
 
 pub fn of(instance: &Instance, health: Option<&Health>) -> Status {
-    // What was seen before it was started anew says nothing of it.
-    let health = health.filter(|health| health.observed_at >= instance.updated_at);
+    let (changed, now) = (instance.updated_at, Timestamp::now());
     table(
         instance.phase(),
-        health.is_some_and(|health| stays_down(health, Timestamp::now())),
+        health.is_some_and(|health| stays_down(health, changed, now)),
     )
 }
 
@@ -81,10 +80,13 @@ fn table(phase: Phase, stays_down: bool) -> Status {
     }
 }
 
-fn stays_down(health: &Health, now: Timestamp) -> bool {
+/// What was seen before the instance last changed says nothing of it any more: it may have been started anew.
+fn stays_down(health: &Health, changed: Timestamp, now: Timestamp) -> bool {
     match health.condition {
         Condition::Healthy | Condition::Degraded(_) => false,
-        Condition::Down(_) => now.duration_since(health.since) >= PATIENCE,
+        Condition::Down(_) => {
+            health.observed_at >= changed && now.duration_since(health.since) >= PATIENCE
+        }
     }
 }
 
@@ -142,13 +144,12 @@ mod tests {
         let late = since + PATIENCE;
         let early = late - SignedDuration::from_secs(1);
         let down = health(Condition::Down("it ended".into()));
-        assert!(!stays_down(&down, early));
-        assert!(stays_down(&down, late));
-        assert!(!stays_down(
-            &health(Condition::Degraded("full".into())),
-            late
-        ));
-        assert!(!stays_down(&health(Condition::Healthy), late));
+        assert!(!stays_down(&down, since, early));
+        assert!(stays_down(&down, since, late));
+        let full = health(Condition::Degraded("full".into()));
+        assert!(!stays_down(&full, since, late));
+        assert!(!stays_down(&health(Condition::Healthy), since, late));
+        assert!(!stays_down(&down, early, late), "it was seen before that");
     }
 
     #[test]
