@@ -93,7 +93,8 @@ async fn show_instance(
     let which = which.ok_or_else(|| Error::not_found("there is no such database"))?;
     let instance = api.control.instance(&caller, &which)?;
     let operation = api.control.current_operation(&instance).await?;
-    let body = Instance::of(&instance, operation.as_ref(), &api.control);
+    let confinement = api.control.confinement(&instance).await?;
+    let body = Instance::of(&instance, operation.as_ref(), confinement, &api.control);
     Ok(axum::Json(body).into_response())
 }
 
