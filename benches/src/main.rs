@@ -6,6 +6,7 @@ mod create;
 mod disk;
 mod grpc;
 mod host;
+mod idle;
 mod listing;
 mod load;
 mod peer;
@@ -27,7 +28,7 @@ async fn main() {
         ["seed", data, count] => {
             seed::seed(Path::new(data), count.parse().expect("a number")).await
         }
-        [] => figures(&["call", "requests", "create", "listing"]).await,
+        [] => figures(&["call", "requests", "create", "listing", "idle"]).await,
         names => figures(names).await,
     }
 }
@@ -39,8 +40,9 @@ async fn figures(names: &[&str]) {
             "call" => call::run().await,
             "requests" => requests::run().await,
             "listing" => listing::run().await,
+            "idle" => idle::run().await,
             other => {
-                eprintln!("no figure is called {other}: create, call, requests, listing");
+                eprintln!("no figure is called {other}: create, call, requests, listing, idle");
                 std::process::exit(2);
             }
         }

@@ -16,6 +16,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::model::confinement::Wish;
 use crate::runtime::{Capability, Program};
 
 pub use load::ConfigError;
@@ -89,6 +90,10 @@ pub struct Node {
     pub public_address: Option<String>,
     pub ports: Range<u16>,
     pub uids: Range<u32>,
+    /// Whether databases may use no more than their plan says.
+    pub limits: Wish,
+    /// Whether databases reach no files but their own.
+    pub confinement: Wish,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]

@@ -3,6 +3,7 @@
 
 mod api;
 mod command_line;
+mod confinement;
 mod faults;
 mod kill;
 mod lifecycle;

@@ -3,5 +3,5 @@
 
 mod ends;
 mod keeps;
-mod stand;
+pub mod stand;
 mod storm;

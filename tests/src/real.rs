@@ -74,6 +74,19 @@ impl DataDir {
         }
     }
 
+    /// Directories of the control groups that its members have, or had.
+    pub fn groups(&self) -> Vec<PathBuf> {
+        let children = |dir: PathBuf| fs::read_dir(dir).into_iter().flatten().flatten();
+        let homes = self.instance_dirs().into_iter();
+        let homes = homes.flat_map(|dir| children(dir.join(".berth")));
+        let records = homes.filter_map(|home| fs::read(home.path().join("group.json")).ok());
+        let parts = records.filter_map(|bytes| serde_json::from_slice::<Vec<Value>>(&bytes).ok());
+        let dirs = parts
+            .flatten()
+            .filter_map(|part| Some(part["dir"].as_str()?.into()));
+        dirs.collect()
+    }
+
     pub fn admin_key(&self) -> String {
         let text = fs::read_to_string(self.path().join("admin.key")).expect("admin.key");
         text.trim().to_owned()
@@ -93,6 +106,18 @@ impl Drop for DataDir {
             self.dir.disable_cleanup(true);
         }
         self.end_processes();
+        for group in self.groups() {
+            // The kernel may take a moment to notice that the last process is gone.
+            for _ in 0..1000 {
+                match fs::remove_dir(&group) {
+                    Err(error) if error.kind() == ErrorKind::ResourceBusy => {
+                        std::thread::yield_now();
+                    }
+                    Ok(()) | Err(_) => break,
+                }
+            }
+            let _ = group.parent().map(fs::remove_dir);
+        }
     }
 }
 

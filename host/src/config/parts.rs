@@ -9,7 +9,7 @@ use crate::model::project::Project;
 use crate::model::resources::NodeSize;
 use crate::model::{Error, NodeName, ProjectId, Result};
 use crate::operations::NodeConfig;
-use crate::runtime::{Limits, Programs, ProgramsError, RuntimeConfig};
+use crate::runtime::{InstanceBounds, Limits, Programs, ProgramsError, RuntimeConfig};
 use crate::service::Catalogue;
 use crate::service::catalogue::StorageBounds;
 use crate::supervisor::SupervisorConfig;
@@ -92,6 +92,12 @@ impl Config {
             compile_threads: sandbox.compile_threads,
             // Not the path it was started by: an upgrade may have put another build there.
             berth_exe: "/proc/self/exe".into(),
+            bounds: InstanceBounds {
+                limits: self.node.limits,
+                confinement: self.node.confinement,
+                // Without root it is readable for the one user that databases run as too.
+                hidden: self.server.tls_key.iter().cloned().collect(),
+            },
         })
     }
 

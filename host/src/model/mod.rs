@@ -3,6 +3,7 @@
 //! Pure data and total functions. Never does I/O, never knows axum, wasmtime, kube or sled, and imports
 //! nothing else of this crate.
 
+pub mod confinement;
 pub mod error;
 pub mod health;
 pub mod id;

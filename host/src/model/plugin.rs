@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::id::{Digest, InstanceId};
 use super::instance::{Endpoint, Spec};
+use super::resources::NodeSize;
 use super::secret::Secret;
 use super::workload::{Dial, Workload};
 
@@ -107,6 +108,8 @@ pub struct TargetContext {
     pub key: String,
     pub instance: InstanceId,
     pub uid: Option<u32>,
+    /// Of each member: the most that it may use.
+    pub size: NodeSize,
     pub workload: Workload,
     pub endpoints: Vec<Endpoint>,
     /// Empty unless the call needs them.

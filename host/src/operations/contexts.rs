@@ -46,6 +46,7 @@ pub async fn target_context(
         key,
         instance: instance.id,
         uid: instance.reservation.uid,
+        size: instance.spec.size,
         workload: repo.workload(instance.id).await?.unwrap_or_default(),
         endpoints: instance.endpoints.clone(),
         secrets: Secrets::new(),

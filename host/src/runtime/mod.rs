@@ -25,6 +25,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use crate::model::confinement::Confinement;
 use crate::model::instance::{Endpoint, Spec};
 use crate::model::plugin::{
     Connection, EngineDescription, InstanceContext, Login, Observation, PluginStatus,
@@ -37,6 +38,7 @@ pub use manifest::Capability;
 pub use plugins::Runtime;
 pub use programs::{Program, Programs, ProgramsError};
 pub use sandbox::Limits;
+pub use scope::InstanceBounds;
 
 /// What the runtime needs to know of the machine and of the operator's wishes.
 #[derive(Clone, Debug)]
@@ -53,6 +55,7 @@ pub struct RuntimeConfig {
     pub compile_threads: usize,
     /// This very program, for the shims.
     pub berth_exe: PathBuf,
+    pub bounds: InstanceBounds,
 }
 
 /// One build of an engine. Two implementations: the component adapter, and the fakes of the tests.
@@ -119,6 +122,10 @@ pub trait Plugins: Send + Sync {
     /// What keeps these programs from running here in this version: each missing one with the command
     /// that installs it. Empty when all are there.
     fn missing_programs(&self, programs: &[String], version: &str) -> Vec<MissingProgram>;
+    /// How the members of an instance on this machine are held, as far as that is recorded. Reads files.
+    fn confinement(&self, _instance: InstanceId) -> Vec<Confinement> {
+        Vec::new()
+    }
 }
 
 /// A program that the machine lacks.

@@ -7,10 +7,12 @@ use std::sync::Arc;
 
 use nix::unistd::geteuid;
 
+use crate::model::confinement::Confinement;
 use crate::model::plugin::{PluginKind, PluginStatus};
-use crate::model::{Digest, Error, Result};
+use crate::model::{Digest, Error, InstanceId, Result};
 
 use super::builds::Builds;
+use super::capability::confinement;
 use super::compiled::CompiledCode;
 use super::registry::{Plugin, Registry};
 use super::sandbox::Sandbox;
@@ -46,7 +48,9 @@ impl Runtime {
             programs: Arc::new(config.programs),
             builds: Arc::new(Builds::new(plugins)),
             berth_exe: config.berth_exe,
+            bounds: Arc::new(config.bounds),
         });
+        confinement::report(&machine);
         let registry = Arc::new(Registry::new(
             sandbox,
             machine,
@@ -124,6 +128,10 @@ impl Plugins for Runtime {
 
     fn missing_programs(&self, programs: &[String], version: &str) -> Vec<MissingProgram> {
         self.registry.machine.programs.missing(programs, version)
+    }
+
+    fn confinement(&self, instance: InstanceId) -> Vec<Confinement> {
+        confinement::recorded(&self.registry.machine.directories, instance)
     }
 }
 

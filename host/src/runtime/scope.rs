@@ -6,7 +6,9 @@ use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::model::confinement::Wish;
 use crate::model::plugin::Secrets;
+use crate::model::resources::NodeSize;
 use crate::model::{InstanceId, Secret};
 
 use super::builds::Builds;
@@ -38,6 +40,17 @@ pub struct FileScope {
     pub uid: Option<u32>,
 }
 
+/// How the operator wants instances to be held on this machine.
+#[derive(Clone, Debug, Default)]
+pub struct InstanceBounds {
+    /// Of memory, processors and processes.
+    pub limits: Wish,
+    /// To an instance's own files.
+    pub confinement: Wish,
+    /// Files of the host beside the data directory that no instance may read.
+    pub hidden: Vec<PathBuf>,
+}
+
 /// Where instances live on this machine.
 #[derive(Clone, Debug)]
 pub struct Directories {
@@ -52,6 +65,7 @@ pub struct Machine {
     pub programs: Arc<Programs>,
     pub builds: Arc<Builds>,
     pub berth_exe: PathBuf,
+    pub bounds: Arc<InstanceBounds>,
 }
 
 /// Which programs a call may run, and as whom.
@@ -64,6 +78,9 @@ pub struct ProcessScope {
     pub programs: Arc<Programs>,
     /// The `berth` binary, whose hidden subcommands are the shim and its launcher.
     pub berth_exe: PathBuf,
+    /// Of each member.
+    pub size: NodeSize,
+    pub bounds: Arc<InstanceBounds>,
 }
 
 /// Why a program may not or cannot run. The text names no path of the host.

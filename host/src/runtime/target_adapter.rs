@@ -64,6 +64,8 @@ impl ComponentTarget {
                 allowed: self.machine.builds.programs_of(&context.engine).await,
                 programs: Arc::clone(&self.machine.programs),
                 berth_exe: self.machine.berth_exe.clone(),
+                size: context.size,
+                bounds: Arc::clone(&self.machine.bounds),
             }),
             files: Some(files),
             redactor: Redactor::new(&context.secrets, None),

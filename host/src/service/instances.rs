@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{Caller, Control, unbroken};
+use crate::model::confinement::Confinement;
 use crate::model::health::Health;
 use crate::model::{Alias, Error, Instance, InstanceId, Operation, OperationKind, Result};
 use crate::store::view::{Cursor, InstanceQuery};
@@ -114,6 +115,14 @@ impl Control {
             return Ok(None);
         };
         Ok(self.repo().operation(id).await?.map(|found| found.value))
+    }
+
+    /// How the members are held, as far as this machine knows. Empty for an instance of another one.
+    pub async fn confinement(&self, instance: &Instance) -> Result<Vec<Confinement>> {
+        let plugins = Arc::clone(&self.0.parts.plugins);
+        let id = instance.id;
+        let read = tokio::task::spawn_blocking(move || plugins.confinement(id)).await;
+        read.map_err(Error::internal)
     }
 
     async fn have(

@@ -197,7 +197,7 @@ impl Shim {
                 return Ok(());
             }
             if log_due <= Instant::now() {
-                log_due = Instant::now() + self.member.look_at_log();
+                log_due = Instant::now() + self.member.look_around();
             }
             let due = [due, self.control.next_timeout(), Some(log_due)];
             self.wait(due.into_iter().flatten().min())?;

@@ -1,6 +1,9 @@
 //! The last step before a program: a process of the shim's that sheds everything of its parents, says who it
 //! is, and becomes the program. `berth exec --home H --parent P …  -- PROGRAM ARGS…`
 //!
+//! It puts itself into the member's control groups and behind the member's walls, so that nothing of the program
+//! ever runs outside of them.
+//!
 //! A program may run that no record names only as long as its shim lives: until the record is written the
 //! kernel ends this process with its shim, and afterwards the next shim finds the record. It never runs a
 //! program as root.
@@ -20,9 +23,10 @@ use nix::unistd::{
     Gid, Uid, chdir, geteuid, getpid, getppid, setgroups, setresgid, setresuid, setsid,
 };
 
-use super::files;
-use super::own_view;
+use super::confine::{Ready, Walls};
 use super::wire::{Home, Identity, Program, Role, Started, VERSION};
+use super::{cgroup, files, log, own_view};
+use crate::model::confinement::Confinement;
 
 /// What a program is started with.
 #[derive(Debug)]
@@ -33,6 +37,25 @@ pub struct Launch<'a> {
     pub generation: &'a str,
     pub uid: Option<u32>,
     pub work_dir: PathBuf,
+    pub bounds: &'a Bounds,
+}
+
+/// What it is put into on the way.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Bounds {
+    /// Control groups to join.
+    pub groups: Vec<PathBuf>,
+    /// Whether it may not run outside of them.
+    pub must_join: bool,
+    pub walls: Option<Walled>,
+}
+
+/// Walls without what the launch says anyway.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Walled {
+    pub instance_dir: PathBuf,
+    pub run_dir: PathBuf,
+    pub hidden: Vec<PathBuf>,
 }
 
 impl Launch<'_> {
@@ -56,6 +79,19 @@ impl Launch<'_> {
         }
         if let Some(uid) = self.uid {
             command.args(["--uid", &uid.to_string()]);
+        }
+        for group in &self.bounds.groups {
+            command.arg("--group").arg(group);
+        }
+        if self.bounds.must_join {
+            command.arg("--must-join");
+        }
+        if let Some(walls) = &self.bounds.walls {
+            command.arg("--instance").arg(&walls.instance_dir);
+            command.arg("--run").arg(&walls.run_dir);
+            for hidden in &walls.hidden {
+                command.arg("--hidden").arg(hidden);
+            }
         }
         for (name, value) in &self.program.env {
             command.args(["--env", &format!("{name}={value}")]);
@@ -90,6 +126,11 @@ struct Args {
     dir: PathBuf,
     init: bool,
     uid: Option<u32>,
+    groups: Vec<PathBuf>,
+    must_join: bool,
+    instance: Option<PathBuf>,
+    run: PathBuf,
+    hidden: Vec<PathBuf>,
     env: Vec<(String, String)>,
     program: OsString,
     args: Vec<OsString>,
@@ -104,6 +145,10 @@ impl Args {
                 parsed.init = true;
                 continue;
             }
+            if name == "--must-join" {
+                parsed.must_join = true;
+                continue;
+            }
             let value = args
                 .next()
                 .ok_or_else(|| format!("{name} lacks its value"))?;
@@ -112,30 +157,44 @@ impl Args {
                 parsed.args = args.collect();
                 return Ok(parsed);
             }
-            if name == "--home" {
-                parsed.home = value.into();
-                continue;
-            }
-            if name == "--dir" {
-                parsed.dir = value.into();
-                continue;
-            }
-            let value = value.into_string().map_err(|_| format!("{name} is odd"))?;
-            let number = |text: &str| text.parse().map_err(|_| format!("{name} is no number"));
+            // Paths need not be text.
             match name.as_str() {
-                "--parent" => parsed.parent = number(&value)?,
-                "--uid" => {
-                    parsed.uid = Some(value.parse().map_err(|_| "--uid is no number".to_owned())?);
-                }
-                "--generation" => parsed.generation = value,
-                "--env" => {
-                    let (name, value) = value.split_once('=').ok_or("--env lacks its value")?;
-                    parsed.env.push((name.to_owned(), value.to_owned()));
-                }
-                other => return Err(format!("unknown argument {other}")),
+                "--home" => parsed.home = value.into(),
+                "--dir" => parsed.dir = value.into(),
+                "--group" => parsed.groups.push(value.into()),
+                "--instance" => parsed.instance = Some(value.into()),
+                "--run" => parsed.run = value.into(),
+                "--hidden" => parsed.hidden.push(value.into()),
+                _ => parsed.take(&name, value)?,
             }
         }
         Err("no program was named".to_owned())
+    }
+
+    fn take(&mut self, name: &str, value: OsString) -> Result<(), String> {
+        let value = value.into_string().map_err(|_| format!("{name} is odd"))?;
+        let no_number = || format!("{name} is no number");
+        match name {
+            "--parent" => self.parent = value.parse().map_err(|_| no_number())?,
+            "--uid" => self.uid = Some(value.parse().map_err(|_| no_number())?),
+            "--generation" => self.generation = value,
+            "--env" => {
+                let (name, value) = value.split_once('=').ok_or("--env lacks its value")?;
+                self.env.push((name.to_owned(), value.to_owned()));
+            }
+            other => return Err(format!("unknown argument {other}")),
+        }
+        Ok(())
+    }
+
+    fn walls(&self) -> Option<Walls> {
+        Some(Walls {
+            instance_dir: self.instance.clone()?,
+            run_dir: self.run.clone(),
+            log: log::current(&Home::new(&self.home).log_dir()),
+            program: PathBuf::from(&self.program),
+            hidden: self.hidden.clone(),
+        })
     }
 }
 
@@ -159,14 +218,45 @@ fn prepare(args: &Args) -> Result<(), String> {
     close_fds::set_fds_cloexec(3, &[]);
     forget_ignored_signals()?;
     limit()?;
+    join_groups(args)?;
     umask(Mode::from_bits_truncate(0o077));
     if let Some(uid) = args.uid {
         for problem in own_view::enter(&Home::new(&args.home), uid) {
             eprintln!("berth: {problem}");
         }
     }
+    let walls = args.walls().map(|walls| walls.ready()).transpose();
+    let walls = walls.map_err(|problem| format!("its walls: {problem}"))?;
     drop_rights(args.uid)?;
     chdir(&args.dir).map_err(|e| format!("cannot enter its working directory: {e}"))?;
+    // Where the kernel can do it, nothing runs without: the shim has looked whether it can.
+    let walls = walls.map(Ready::enforce).transpose();
+    walls.map_err(|problem| format!("its walls: {problem}"))?;
+    Ok(())
+}
+
+/// Move this process, and with it all that come of it. In vain is no reason not to run, unless it is meant to be.
+fn join_groups(args: &Args) -> Result<(), String> {
+    let join = |group: &PathBuf| cgroup::set(group, "cgroup.procs", "0");
+    // All are tried: one limit is better than none.
+    let errors: Vec<_> = args
+        .groups
+        .iter()
+        .filter_map(|group| join(group).err())
+        .collect();
+    let Some(error) = errors.first() else {
+        return Ok(());
+    };
+    let problem = format!("its control group cannot be joined: {error}");
+    if args.must_join {
+        return Err(problem);
+    }
+    eprintln!("berth: {problem}");
+    let file = Home::new(&args.home).confinement();
+    let mut shown: Confinement = files::read(&file).ok().flatten().unwrap_or_default();
+    shown.without_limits(problem);
+    // A record that cannot be written must not keep a server from running; the log has it too.
+    let _ = files::write_in_place(&file, &shown);
     Ok(())
 }
 
@@ -260,6 +350,15 @@ mod tests {
             generation: "g",
             uid: Some(1234),
             work_dir: "/w".into(),
+            bounds: &Bounds {
+                groups: vec!["/g/1".into(), "/g/2".into()],
+                must_join: true,
+                walls: Some(Walled {
+                    instance_dir: "/i".into(),
+                    run_dir: "/r".into(),
+                    hidden: vec!["/data".into()],
+                }),
+            },
         };
         let command = launch.command(Stdio::null(), Stdio::null());
         let mut args = command.get_args().map(OsString::from);
@@ -270,6 +369,14 @@ mod tests {
         assert_eq!(parsed.dir, PathBuf::from("/w"));
         assert!(parsed.init);
         assert_eq!(parsed.uid, Some(1234));
+        assert_eq!(parsed.groups, [PathBuf::from("/g/1"), "/g/2".into()]);
+        assert!(parsed.must_join);
+        let walls = parsed.walls().unwrap();
+        assert_eq!(walls.instance_dir, PathBuf::from("/i"));
+        assert_eq!(walls.run_dir, PathBuf::from("/r"));
+        assert_eq!(walls.hidden, [PathBuf::from("/data")]);
+        assert_eq!(walls.program, PathBuf::from("/bin/prog"));
+        assert_eq!(walls.log, PathBuf::from("/h/log/log"));
         assert_eq!(parsed.env, [("A".to_owned(), "b=c".to_owned())]);
         assert_eq!(parsed.program, "/bin/prog");
         assert_eq!(parsed.args, ["--", "--uid", "7"]);

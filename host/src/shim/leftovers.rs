@@ -3,12 +3,14 @@
 //! An instance with a user of its own is told by that user. Without one, by a working directory inside the
 //! instance, of processes of the host's own user that have no terminal: an operator who looks around
 //! in a data directory must not lose the shell. Environments are not trusted: servers overwrite them.
+//! What is in a member's control group is the member's in any case.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::files;
+use super::group::Group;
 use super::proc::{self, Live};
 use super::wire::{Home, Identity, Service, Started};
 
@@ -20,6 +22,8 @@ pub struct Search {
     dirs: Vec<PathBuf>,
     /// Processes whose descendants are meant.
     roots: Vec<Identity>,
+    /// Whose processes are all meant.
+    groups: Vec<Group>,
     /// Other members of the instance, which are not meant.
     others: Vec<Other>,
 }
@@ -28,6 +32,7 @@ pub struct Search {
 struct Other {
     roots: Vec<Identity>,
     dirs: Vec<PathBuf>,
+    group: Group,
 }
 
 impl Search {
@@ -38,6 +43,7 @@ impl Search {
             uid: own_user(service.uid),
             dirs: dirs_of(service),
             roots: own.into_iter().chain(started(home)).collect(),
+            groups: vec![Group::recorded(home)],
             others: others(home),
         }
     }
@@ -48,6 +54,7 @@ impl Search {
             uid: own_user(uid),
             dirs,
             roots: homes.iter().filter_map(started).collect(),
+            groups: homes.iter().map(Group::recorded).collect(),
             others: Vec::new(),
         }
     }
@@ -59,12 +66,15 @@ impl Search {
         let roots = living(&self.roots);
         let other_roots = living(self.others.iter().flat_map(|other| &other.roots));
         let other_dirs: Vec<&PathBuf> = self.others.iter().flat_map(|other| &other.dirs).collect();
+        let grouped = processes(&self.groups);
+        let grouped_elsewhere = processes(self.others.iter().map(|other| &other.group));
         let own_uid = nix::unistd::getuid().as_raw();
         let own_pid = own_pid();
         all.into_iter()
             .filter(|process| process.pid != own_pid && !other_roots.contains(&process.pid))
+            .filter(|process| !grouped_elsewhere.contains(&process.pid))
             .filter(|process| {
-                if descends(process.pid, &roots, &parents) {
+                if grouped.contains(&process.pid) || descends(process.pid, &roots, &parents) {
                     return true;
                 }
                 if descends(process.pid, &other_roots, &parents) {
@@ -101,6 +111,10 @@ fn own_user(uid: Option<u32>) -> Option<u32> {
 
 fn own_pid() -> i32 {
     nix::unistd::getpid().as_raw()
+}
+
+fn processes<'a>(groups: impl IntoIterator<Item = &'a Group>) -> HashSet<i32> {
+    groups.into_iter().flat_map(Group::processes).collect()
 }
 
 fn living<'a>(identities: impl IntoIterator<Item = &'a Identity>) -> HashSet<i32> {
@@ -158,6 +172,7 @@ fn others(home: &Home) -> Vec<Other> {
             Other {
                 roots: shim.into_iter().chain(started(&other)).collect(),
                 dirs: service.as_ref().map(dirs_of).unwrap_or_default(),
+                group: Group::recorded(&other),
             }
         })
         .collect()
@@ -210,12 +225,43 @@ mod tests {
             uid: None,
             dirs: Vec::new(),
             roots: vec![Identity::of(own_pid()).unwrap()],
+            groups: Vec::new(),
             others: Vec::new(),
         };
         let found: Vec<i32> = search.find().iter().map(|p| p.pid).collect();
         assert!(found.contains(&pid(&child)));
         assert!(!found.contains(&own_pid()));
         end(child);
+    }
+
+    #[test]
+    fn a_control_group_marks_its_processes_and_those_of_others() {
+        let [own, others] = [0, 1].map(|_| tempfile::tempdir().unwrap());
+        let [mine, foreign] = [0, 1].map(|_| sleeper(Path::new("/")));
+        for (dir, child) in [(&own, &mine), (&others, &foreign)] {
+            let list = format!("{}\n", pid(child));
+            fs::write(dir.path().join("cgroup.procs"), list).unwrap();
+        }
+        let search = Search {
+            uid: None,
+            dirs: Vec::new(),
+            // Both descend from here.
+            roots: vec![Identity::of(own_pid()).unwrap()],
+            groups: vec![Group::pretended(own.path())],
+            others: vec![Other {
+                group: Group::pretended(others.path()),
+                ..Other::default()
+            }],
+        };
+        let found = |search: &Search| -> Vec<i32> { search.find().iter().map(|p| p.pid).collect() };
+        assert!(!found(&search).contains(&pid(&foreign)));
+        let by_group = Search {
+            roots: Vec::new(),
+            ..search
+        };
+        assert_eq!(found(&by_group), [pid(&mine)]);
+        end(mine);
+        end(foreign);
     }
 
     #[test]
@@ -233,16 +279,17 @@ mod tests {
             uid: Some(nix::unistd::getuid().as_raw()),
             dirs: Vec::new(),
             roots: Vec::new(),
+            groups: Vec::new(),
             others: vec![Other {
                 roots: vec![Identity::of(pid(&child)).unwrap()],
-                dirs: Vec::new(),
+                ..Other::default()
             }],
         };
         assert!(search.find().iter().all(|p| p.pid != pid(&child)));
         let by_dir = Search {
             others: vec![Other {
-                roots: Vec::new(),
                 dirs: vec![root.path().to_owned()],
+                ..Other::default()
             }],
             ..search
         };

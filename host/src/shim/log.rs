@@ -154,7 +154,8 @@ fn newest(path: &Path, max_bytes: usize) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn current(dir: &Path) -> PathBuf {
+/// The file that programs write to.
+pub fn current(dir: &Path) -> PathBuf {
     dir.join("log")
 }
 

@@ -3,6 +3,7 @@
 //! A state machine without threads or waiting: `advance` does what can be done now and says when to come back.
 //! It never starts a server while a process of an earlier run lives.
 
+mod bounds;
 mod report;
 mod start;
 
@@ -15,6 +16,7 @@ use nix::sys::wait::WaitStatus;
 use rustix::process::Signal;
 
 use super::files;
+use super::group::{Group, Shortages};
 use super::job::Job;
 use super::leftovers::Search;
 use super::log::Log;
@@ -22,6 +24,7 @@ use super::proc;
 use super::restart::{End, Failures};
 use super::running::{Running, describe};
 use super::wire::{Home, Role, Service, Started, State, Status, StopSignal};
+use crate::model::confinement::Confinement;
 
 /// Between two looks for processes that were told to end.
 const CLEAR: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(500));
@@ -41,6 +44,14 @@ pub struct Member {
     log: Log,
     waker: UnixStream,
     recorded: Option<Status>,
+    /// Its control groups, when it has some.
+    group: Group,
+    /// How often memory had run out at the last look.
+    shortages: Shortages,
+    /// How it is held, as it was last recorded.
+    shown: Confinement,
+    /// What was last said of what cannot be had.
+    said: Option<String>,
 }
 
 #[derive(Debug)]
@@ -80,6 +91,8 @@ impl Member {
         let before: Option<Status> = files::read(&home.state())?;
         let started: Option<Started> = files::read(&home.started())?;
         let log = Log::new(home.log_dir(), service.uid);
+        let group = Group::recorded(&home);
+        let shown: Option<Confinement> = files::read(&home.confinement())?;
         let mut member = Self {
             wanted: home.wanted().try_exists()?,
             terminating: false,
@@ -89,6 +102,10 @@ impl Member {
             last_end: None,
             restarts: before.map_or(0, |status| status.restarts),
             recorded: None,
+            shortages: group.shortages(),
+            group,
+            shown: shown.unwrap_or_default(),
+            said: None,
             home,
             service,
             log,
@@ -141,7 +158,8 @@ impl Member {
             self.last_end = None;
         }
         if let Some(service) = service {
-            self.service = service;
+            let before = std::mem::replace(&mut self.service, service);
+            self.adjust(before.confines.as_ref());
         }
         self.wanted = wanted;
     }
@@ -163,7 +181,11 @@ impl Member {
         (!server.is_child()).then(|| server.fd().as_fd())
     }
 
-    pub fn look_at_log(&mut self) -> Duration {
+    /// What grows while nobody asks: the log, and the number of processes that were killed for memory.
+    pub fn look_around(&mut self) -> Duration {
+        if let Some(words) = self.shortage() {
+            self.log.note(&format!("a process of it ended: {words}"));
+        }
         self.log.look()
     }
 
@@ -209,10 +231,11 @@ impl Member {
             .as_ref()
             .map_or(0, |init| init.tasks.len());
         if !succeeded {
-            return self.failed(
-                End::Init,
-                &format!("init task {} of {tasks} failed: {how}", index + 1),
-            );
+            let mut how = format!("init task {} of {tasks} failed: {how}", index + 1);
+            if let Some(words) = self.shortage() {
+                how = format!("{how}: {words}");
+            }
+            return self.failed(End::Init, &how);
         }
         if index + 1 < tasks {
             return self.start_task(index + 1);
@@ -227,6 +250,10 @@ impl Member {
     fn server_ended(&mut self, server: &Running, how: &str, killed: bool) -> Phase {
         self.restarts += 1;
         let ran = server.age();
+        if let Some(words) = self.shortage() {
+            // It would take as much again: it is no victim.
+            return self.failed(End::Server(ran), &format!("{how}: {words}"));
+        }
         let end = if killed {
             End::Killed(ran)
         } else {
@@ -323,6 +350,7 @@ impl Member {
         if left.is_empty() {
             return (Phase::Idle, Then::Again);
         }
+        self.group.kill();
         proc::kill(&left);
         let again = Instant::now() + pause;
         let pause = (pause * 2).min(CLEAR.1);

@@ -8,10 +8,13 @@
 //!
 //! It must stay small: no runtime, one thread, no part of the host but the model. It never sees a secret.
 
+mod cgroup;
+mod confine;
 mod control;
 mod daemon;
 mod exec;
 mod files;
+mod group;
 mod job;
 mod leftovers;
 mod log;
@@ -30,9 +33,11 @@ use std::process::ExitCode;
 
 use wire::Home;
 
+pub use confine::support as walls_support;
 pub use control::{CallError, call};
 pub use daemon::lock;
 pub use files::{read, remove, sync_parent, write_whole};
+pub use group::Group;
 pub use leftovers::Search;
 pub use log::tail;
 pub use proc::{Handle, kill};

@@ -7,7 +7,7 @@ use std::time::Duration;
 use nix::sys::wait::WaitStatus;
 use rustix::process::Signal;
 
-use super::exec::Launch;
+use super::exec::{Bounds, Launch};
 use super::log::Log;
 use super::proc::Handle;
 use super::wire::{Home, Program, Role, Service, Started};
@@ -25,6 +25,7 @@ impl Running {
         service: &Service,
         program: &Program,
         role: Role,
+        bounds: &Bounds,
         log: &Log,
     ) -> io::Result<Self> {
         let stdout = log.open()?;
@@ -36,6 +37,7 @@ impl Running {
             generation: &service.generation,
             uid: service.uid,
             work_dir: service.instance_dir.join(&service.work_dir),
+            bounds,
         };
         let child = launch.command(stdout.into(), stderr.into()).spawn()?;
         let pid = i32::try_from(child.id()).map_err(io::Error::other)?;

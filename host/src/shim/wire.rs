@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::confinement::{Limits, Wish};
+
 /// Version of the files and of the protocol.
 pub const VERSION: u32 = 1;
 
@@ -52,6 +54,16 @@ impl Home {
         self.0.join("started.json")
     }
 
+    /// Where the member's control groups are. Written by the shim, before it makes them.
+    pub fn group(&self) -> PathBuf {
+        self.0.join("group.json")
+    }
+
+    /// The newest [`Confinement`](crate::model::confinement::Confinement). Written by the shim and what it starts.
+    pub fn confinement(&self) -> PathBuf {
+        self.0.join("confinement.json")
+    }
+
     /// The list of users that the member's programs see.
     pub fn users(&self) -> PathBuf {
         self.0.join("passwd")
@@ -84,6 +96,27 @@ pub struct Service {
     pub stale_files: Vec<String>,
     pub stop_signal: StopSignal,
     pub stop_grace_ms: u32,
+    /// No part of the generation: a change holds from the next start on, and starts nothing. None when an
+    /// earlier host wrote it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confines: Option<Confines>,
+}
+
+/// What the member's programs are to be kept within.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Confines {
+    pub limits: Limits,
+    pub want_limits: Wish,
+    /// Name of the group that all groups of the host are below.
+    pub parent: String,
+    /// Name of the member's own group.
+    pub group: String,
+    /// Whether to keep its programs from files that are not the instance's.
+    pub want_walls: Wish,
+    /// The instance's directory for sockets; without links.
+    pub run_dir: PathBuf,
+    /// What must not be read even where it lies among the system's files; without links.
+    pub hidden: Vec<PathBuf>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

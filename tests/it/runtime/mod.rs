@@ -16,7 +16,7 @@ use berth::model::resources::NodeSize;
 use berth::model::workload::{Dial, Workload};
 use berth::model::{Digest, InstanceId, Secret};
 use berth::runtime::{
-    Capability, Engine, Limits, Plugins, Programs, Runtime, RuntimeConfig, Target,
+    Capability, Engine, InstanceBounds, Limits, Plugins, Programs, Runtime, RuntimeConfig, Target,
 };
 use berth_tests::fixture;
 
@@ -68,6 +68,7 @@ impl Place {
             },
             compile_threads: 2,
             berth_exe: Path::new("/proc/self/exe").to_owned(),
+            bounds: InstanceBounds::default(),
         }
     }
 
@@ -165,6 +166,10 @@ fn deployment(id: InstanceId, key: &str) -> TargetContext {
         key: key.into(),
         instance: id,
         uid: None,
+        size: NodeSize {
+            cpu_millis: 1000,
+            memory_bytes: 1 << 30,
+        },
         workload: Workload::default(),
         endpoints: vec![endpoint(4100)],
         secrets: secrets(),

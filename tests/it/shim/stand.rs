@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use berth::model::InstanceId;
+use berth::model::resources::NodeSize;
 use berth::runtime::Programs;
 use berth::runtime::capability::process::Process as Capability;
 use berth::runtime::scope::{FileScope, ProcessScope};
@@ -19,6 +20,12 @@ use berth_tests::wait_for;
 pub const MEMBER: &str = "main";
 /// Serves until it is told to end.
 pub const SERVE: &str = "exec tail -f /dev/null";
+
+/// Of each member.
+const SIZE: NodeSize = NodeSize {
+    cpu_millis: 2000,
+    memory_bytes: 256 << 20,
+};
 
 pub struct Stand {
     pub data: DataDir,
@@ -43,6 +50,8 @@ impl Stand {
             allowed: Arc::from(["sh".to_owned()]),
             programs: Arc::new(Programs::from_toml(programs).unwrap()),
             berth_exe: berth_binary(),
+            size: SIZE,
+            bounds: Arc::default(),
         };
         let stand = Self { data, scope };
         make(&stand.data.path().join("instances"), 0o711, None);

@@ -128,7 +128,8 @@ async fn restart_instance(
 
 async fn shown(instance: &model::Instance, api: &Api, status: StatusCode) -> ApiResult<Response> {
     let operation = api.control.current_operation(instance).await?;
-    let body = Instance::of(instance, operation.as_ref(), &api.control);
+    let confinement = api.control.confinement(instance).await?;
+    let body = Instance::of(instance, operation.as_ref(), confinement, &api.control);
     Ok((status, axum::Json(body)).into_response())
 }
 

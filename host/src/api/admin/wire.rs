@@ -6,6 +6,7 @@ use serde::Serialize;
 use crate::api::error::ApiError;
 use crate::api::input::Params;
 use crate::api::paging;
+use crate::model::confinement::Confinement;
 use crate::model::health::Health;
 use crate::model::instance::{Endpoint, Spec};
 use crate::model::operation::{Claim, StepRecord};
@@ -75,6 +76,8 @@ pub struct Instance<'a> {
     reservation: &'a Reservation,
     endpoints: &'a [Endpoint],
     health: Option<Health>,
+    /// Of each member, by which limits and walls it is held.
+    confinement: Vec<Confinement>,
     engine_build: ShownBuild,
     target_build: ShownBuild,
     operation: Option<Operation<'a>>,
@@ -136,6 +139,7 @@ impl<'a> Instance<'a> {
     pub fn of(
         instance: &'a model::Instance,
         operation: Option<&'a model::Operation>,
+        confinement: Vec<Confinement>,
         control: &Control,
     ) -> Self {
         let builds = control.builds(instance);
@@ -153,6 +157,7 @@ impl<'a> Instance<'a> {
             reservation: &instance.reservation,
             endpoints: &instance.endpoints,
             health: control.health().get(instance.id),
+            confinement,
             engine_build: ShownBuild::of(builds.engine),
             target_build: ShownBuild::of(builds.target),
             operation: operation.map(|operation| Operation::of(operation, control)),

@@ -3,6 +3,7 @@
 //!
 //! The only modules of the host that may name infrastructure.
 
+pub mod confinement;
 pub mod files;
 pub mod log;
 pub mod process;

@@ -66,7 +66,7 @@ impl process::Host for Process {
         service: process::Service,
     ) -> Result<(), types::Error> {
         self.on_member(member, move |shims, member| {
-            let service = resolve(shims.scope(), &service)?;
+            let service = resolve(shims.scope(), member, &service)?;
             shims.ensure(member, &service)
         })
         .await

@@ -9,8 +9,9 @@ use std::path::{Component, Path, PathBuf};
 
 use berth_bindings::target::berth::plugin::{process, types};
 
+use crate::model::confinement::Limits;
 use crate::runtime::scope::ProcessScope;
-use crate::shim::wire::{Init, Program, Service, StopSignal, VERSION};
+use crate::shim::wire::{Confines, Init, Program, Service, StopSignal, VERSION};
 
 const MAX_ARGS: usize = 512;
 const MAX_ENV: usize = 128;
@@ -41,7 +42,11 @@ pub fn check_member(name: &str) -> Result<(), types::Error> {
 }
 
 /// The service with every name resolved, or why it may not run.
-pub fn resolve(scope: &ProcessScope, service: &process::Service) -> Result<Service, types::Error> {
+pub fn resolve(
+    scope: &ProcessScope,
+    member: &str,
+    service: &process::Service,
+) -> Result<Service, types::Error> {
     let instance_dir = scope
         .files
         .instance_dir
@@ -83,11 +88,36 @@ pub fn resolve(scope: &ProcessScope, service: &process::Service) -> Result<Servi
         stale_files: service.stale_files.clone(),
         stop_signal,
         stop_grace_ms: service.stop_grace_ms,
+        confines: None,
     };
     let bytes = serde_json::to_vec(&resolved)
         .map_err(|e| refused(format!("the service cannot be written down: {e}")))?;
     resolved.generation = blake3::hash(&bytes).to_hex().to_string();
+    resolved.confines = Some(confines(scope, member));
     Ok(resolved)
+}
+
+/// What a member is kept within. The groups of one data directory stand together, under a name that no other has.
+pub fn confines(scope: &ProcessScope, member: &str) -> Confines {
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let instances = scope.files.instance_dir.parent();
+    let data_dir = real(instances.and_then(Path::parent).unwrap_or(Path::new("/")));
+    let hidden = scope.bounds.hidden.iter().map(|path| real(path));
+    Confines {
+        limits: Limits::of(scope.size),
+        want_limits: scope.bounds.limits,
+        parent: group_parent(&data_dir),
+        group: format!("{}.{member}", scope.instance),
+        want_walls: scope.bounds.confinement,
+        run_dir: real(&scope.files.run_dir),
+        hidden: hidden.chain([data_dir]).collect(),
+    }
+}
+
+/// Name of the group that those of a data directory are below.
+pub fn group_parent(data_dir: &Path) -> String {
+    let digest = blake3::hash(data_dir.as_os_str().as_encoded_bytes()).to_hex();
+    format!("berth-{}", &digest[..12])
 }
 
 fn resolve_init(

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::model::InstanceId;
+use crate::model::resources::NodeSize;
 use crate::runtime::programs::Programs;
 use crate::runtime::scope::FileScope;
 
@@ -51,6 +52,11 @@ impl Stand {
             allowed: allowed.map(str::to_owned).to_vec().into(),
             programs: Arc::new(Programs::from_toml(&list).unwrap()),
             berth_exe: "/nowhere".into(),
+            size: NodeSize {
+                cpu_millis: 1000,
+                memory_bytes: 1 << 30,
+            },
+            bounds: Arc::default(),
         };
         Self { dir, scope }
     }
@@ -65,7 +71,7 @@ impl Stand {
             stop_grace_ms: 1000,
         };
         change(&mut service);
-        resolve(&self.scope, &service).map_err(|error| match error {
+        resolve(&self.scope, "main", &service).map_err(|error| match error {
             types::Error::Failed(why) => why,
             other => panic!("{other:?}"),
         })

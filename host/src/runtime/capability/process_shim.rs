@@ -18,9 +18,10 @@ use berth_bindings::target::berth::plugin::{process, types};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
+use super::process_check::confines;
 use crate::runtime::scope::ProcessScope;
 use crate::shim::wire::{Call, Home, Identity, Service, State, Status};
-use crate::shim::{self, CallError, Handle, Search};
+use crate::shim::{self, CallError, Group, Handle, Search};
 
 /// A shim answers in well under a millisecond.
 const ANSWER: Duration = Duration::from_secs(3);
@@ -63,6 +64,7 @@ impl Shims {
         let Some(_turn) = self.turn_if_there(&home)? else {
             return Err(types::Error::NotFound(format!("the member {member}")));
         };
+        self.confine_anew(member, &home)?;
         self.want(&home)?;
         self.wake(&home)
     }
@@ -127,6 +129,7 @@ impl Shims {
             .map(|home| self.end_shim(home))
             .collect::<Result<Vec<_>, _>>()?;
         self.end_processes(&homes)?;
+        remove_groups(&homes)?;
         match fs::remove_dir_all(&berth_dir) {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(later(error)),
             Ok(()) | Err(_) => Ok(()),
@@ -139,6 +142,19 @@ impl Shims {
             return Err(types::Error::NotFound(format!("the member {member}")));
         }
         shim::tail(&home.log_dir(), max_bytes).map_err(broken)
+    }
+
+    /// What the operator wants today holds from this start on, whatever did when the member was made.
+    fn confine_anew(&self, member: &str, home: &Home) -> Result<(), types::Error> {
+        let Some(mut service) = known(home)? else {
+            return Ok(());
+        };
+        let confines = Some(confines(&self.scope, member));
+        if service.confines != confines {
+            service.confines = confines;
+            shim::write_whole(&home.service(), &service).map_err(broken)?;
+        }
+        Ok(())
     }
 
     fn berth_dir(&self) -> PathBuf {
@@ -297,6 +313,21 @@ impl Shims {
             thread::sleep(PAUSE);
         }
     }
+}
+
+/// Nothing lives in them any more; the kernel may take a moment to notice.
+fn remove_groups(homes: &[Home]) -> Result<(), types::Error> {
+    let deadline = Instant::now() + PATIENCE;
+    for group in homes.iter().map(Group::recorded) {
+        while let Err(error) = group.remove() {
+            if Instant::now() > deadline {
+                return Err(wait(&format!("a control group cannot be removed: {error}")));
+            }
+            thread::sleep(PAUSE);
+        }
+        group.remove_parents();
+    }
+    Ok(())
 }
 
 fn homes(berth_dir: &Path) -> io::Result<Vec<Home>> {

@@ -14,6 +14,7 @@ impl Member {
     /// Nothing of the member lives: start what is due.
     pub(super) fn begin(&mut self) -> (Phase, Then) {
         if !self.is_to_run() {
+            self.end_group();
             return (Phase::Ended, Then::Again);
         }
         if let Some(due) = self.not_before.filter(|due| *due > Instant::now()) {
@@ -58,16 +59,26 @@ impl Member {
     }
 
     pub(super) fn start_task(&mut self, index: usize) -> Phase {
+        let bounds = match self.bounds() {
+            Ok(bounds) => bounds,
+            Err(problem) => return self.failed(End::Init, &problem),
+        };
         let Some(task) = self.init().and_then(|init| init.tasks.get(index)) else {
             return Phase::Idle;
         };
-        match Running::start(&self.home, &self.service, task, Role::Init, &self.log) {
+        let (home, service, log) = (&self.home, &self.service, &self.log);
+        match Running::start(home, service, task, Role::Init, &bounds, log) {
             Ok(task) => Phase::Initialising { task, index },
             Err(error) => self.failed(End::Init, &format!("it could not be started: {error}")),
         }
     }
 
     fn start_server(&mut self) -> Phase {
+        let bounds = match self.bounds() {
+            Ok(bounds) => bounds,
+            // As with a volume that cannot be filled: it seldom mends itself.
+            Err(problem) => return self.failed(End::Init, &problem),
+        };
         let started =
             remove_stale(&self.service.instance_dir, &self.service.stale_files).and_then(|()| {
                 Running::start(
@@ -75,6 +86,7 @@ impl Member {
                     &self.service,
                     &self.service.main,
                     Role::Main,
+                    &bounds,
                     &self.log,
                 )
             });
