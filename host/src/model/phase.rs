@@ -4,11 +4,14 @@
 //! no way to set a phase from outside.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::error::{ConflictReason, Error, Result};
 
 /// Where an instance stands between operations and during one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
     Creating,
@@ -21,7 +24,7 @@ pub enum Phase {
 }
 
 /// What an operation does. Its name is stored: kinds may be added, never renamed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OperationKind {
     Create,
