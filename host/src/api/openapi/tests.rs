@@ -7,13 +7,12 @@ use super::*;
 /// Places that may add a route without a description: the page for people is not part of the API.
 const UNDESCRIBED: [&str; 1] = ["docs.rs"];
 /// How a route comes into a router. `routes!` is not among them: it takes the description along.
-const PLAIN: [&str; 6] = [
+const PLAIN: [&str; 5] = [
     ".route(",
     ".route_service(",
     ".nest(",
     ".nest_service(",
-    ".on(",
-    "any(",
+    ".fallback_service(",
 ];
 
 #[test]
