@@ -76,6 +76,7 @@ pub struct Endpoint {
     pub bind_address: String,
     /// What clients are told.
     pub host: String,
+    #[schema(minimum = 1, maximum = 65535)]
     pub port: u16,
 }
 

@@ -65,7 +65,7 @@ async fn list_operations(
 /// Read an operation
 #[utoipa::path(
     get, path = "/admin/v1/operations/{id}", operation_id = "show_operation", tag = "admin",
-    params(("id" = OperationId, Path, description = "The operation.")),
+    params(("id" = inline(OperationId), Path, description = "The operation.")),
     responses((status = 200, description = "The operation, as far as it is.", body = Operation)),
 )]
 async fn show_operation(
@@ -82,7 +82,7 @@ async fn show_operation(
 /// What it has done is undone. Not every kind can be: see `cancellable`.
 #[utoipa::path(
     post, path = "/admin/v1/operations/{id}/cancel", operation_id = "cancel_operation", tag = "admin",
-    params(("id" = OperationId, Path, description = "The operation.")),
+    params(("id" = inline(OperationId), Path, description = "The operation.")),
     responses(
         (status = 202, description = "It is recorded and will be done.", body = Operation),
         (status = 409, description = "It has ended, or cannot be cancelled."),
@@ -106,7 +106,7 @@ async fn cancel_operation(
 /// One that waits goes on at once. A creation that failed is begun again, as a new operation.
 #[utoipa::path(
     post, path = "/admin/v1/operations/{id}/retry", operation_id = "retry_operation", tag = "admin",
-    params(("id" = OperationId, Path, description = "The operation.")),
+    params(("id" = inline(OperationId), Path, description = "The operation.")),
     responses(
         (status = 202, description = "It goes on, or a new one does: the answer names which.", body = Operation),
         (status = 409, description = "It has ended and there is nothing to retry."),
@@ -130,7 +130,7 @@ async fn retry_operation(
 /// A database with all that stands behind it.
 #[utoipa::path(
     get, path = "/admin/v1/instances/{id}", operation_id = "show_instance", tag = "admin",
-    params(("id" = InstanceName, Path, description = "A database's id, or the instance's own.")),
+    params(("id" = inline(InstanceName), Path, description = "A database's id, or the instance's own.")),
     responses((status = 200, description = "The instance.", body = Instance)),
 )]
 async fn show_instance(

@@ -118,13 +118,13 @@ pub struct PluginList {
 #[expect(dead_code, reason = "it describes; `operation_query` reads")]
 pub struct Filters {
     /// Only those of this instance, which must be recorded: a database's id, or the instance's own.
-    #[param(required = false)]
+    #[param(inline, required = false)]
     instance: InstanceName,
     /// Only those with this status.
-    #[param(required = false)]
+    #[param(inline, required = false)]
     status: OperationStatus,
     /// Only those of this kind.
-    #[param(required = false)]
+    #[param(inline, required = false)]
     kind: OperationKind,
     /// Only those that have not ended, or only those that have.
     #[param(required = false)]
@@ -133,7 +133,7 @@ pub struct Filters {
     #[param(required = false, minimum = 1, maximum = 1000)]
     limit: u32,
     /// Where the page before ended, out of its `Link`.
-    #[param(required = false)]
+    #[param(inline, required = false)]
     cursor: OperationId,
 }
 

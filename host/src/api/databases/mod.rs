@@ -102,7 +102,7 @@ async fn create(
 /// One that was deleted can be read for a while, as `destroyed`.
 #[utoipa::path(
     get, path = "/api/v1/databases/{id}", operation_id = "show_database", tag = "databases",
-    params(("id" = Alias, Path, description = "The database.")),
+    params(("id" = inline(Alias), Path, description = "The database.")),
     responses((status = 200, description = "The database.", body = Database)),
 )]
 async fn show(
@@ -119,7 +119,7 @@ async fn show(
 /// Its data is gone for good. Asking again while that goes on, or when it is done, changes nothing.
 #[utoipa::path(
     delete, path = "/api/v1/databases/{id}", operation_id = "delete_database", tag = "databases",
-    params(("id" = Alias, Path, description = "The database.")),
+    params(("id" = inline(Alias), Path, description = "The database.")),
     responses(
         (status = 202, description = "It is recorded and will be done, whatever happens to the host.", body = Database),
         (status = 409, description = "Another operation holds the database."),
@@ -143,7 +143,7 @@ async fn destroy(
 /// The password is shown only after the server has just accepted it.
 #[utoipa::path(
     get, path = "/api/v1/databases/{id}/credentials", operation_id = "show_credentials", tag = "databases",
-    params(("id" = Alias, Path, description = "The database.")),
+    params(("id" = inline(Alias), Path, description = "The database.")),
     responses(
         (status = 200, description = "All that a client needs.", body = Credentials,
             headers(("Cache-Control" = String, description = "`no-store`"))),
@@ -164,7 +164,7 @@ async fn credentials(
 /// Connections that are open stay open. The old password is refused from now on, whatever it was.
 #[utoipa::path(
     post, path = "/api/v1/databases/{id}/credentials/rotate", operation_id = "rotate_credentials", tag = "databases",
-    params(("id" = Alias, Path, description = "The database.")),
+    params(("id" = inline(Alias), Path, description = "The database.")),
     responses(
         (status = 200, description = "All that a client needs, with the new password.", body = Credentials,
             headers(("Cache-Control" = String, description = "`no-store`"))),

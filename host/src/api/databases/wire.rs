@@ -66,6 +66,7 @@ pub struct Accepted<'a> {
 #[derive(Serialize, ToSchema)]
 pub struct Credentials<'a> {
     host: &'a str,
+    #[schema(minimum = 1, maximum = 65535)]
     port: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -110,7 +111,7 @@ pub struct NewDatabase {
 #[expect(dead_code, reason = "it describes; `query` reads")]
 pub struct Filters {
     /// Only those with this status. Destroyed ones are shown only to who asks for them.
-    #[param(required = false)]
+    #[param(inline, required = false)]
     status: Status,
     /// Only those of this engine.
     #[param(required = false)]

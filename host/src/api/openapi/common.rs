@@ -82,6 +82,9 @@ const COMMON: [Common; 10] = [
 
 pub fn complete(document: &mut Value) {
     document["components"]["headers"] = headers();
+    if let Some(schemas) = document["components"]["schemas"].as_object_mut() {
+        schemas.values_mut().for_each(require_what_may_be_null);
+    }
     let Some(paths) = document["paths"].as_object_mut() else {
         return;
     };
@@ -117,6 +120,35 @@ fn complete_operation(path: &str, operation: &mut Value) {
             response["headers"][name] = json!({ "$ref": format!("#/components/headers/{header}") });
         }
     }
+}
+
+/// An answer says null rather than leave a field out; what it does leave out is described as never null. A request,
+/// which knows all its fields, may leave out what may be null.
+fn require_what_may_be_null(schema: &mut Value) {
+    let parts = schema.get_mut("allOf").and_then(Value::as_array_mut);
+    for part in parts.into_iter().flatten() {
+        require_what_may_be_null(part);
+    }
+    if schema["additionalProperties"] == false {
+        return;
+    }
+    let Some(properties) = schema["properties"].as_object() else {
+        return;
+    };
+    let required = properties.iter().filter(|(name, property)| {
+        let listed = schema["required"].as_array();
+        let listed = listed.is_some_and(|all| all.iter().any(|one| one == *name));
+        listed || may_be_null(property)
+    });
+    let required: Vec<&String> = required.map(|(name, _)| name).collect();
+    schema["required"] = json!(required);
+}
+
+fn may_be_null(property: &Value) -> bool {
+    let types = property["type"].as_array().into_iter().flatten();
+    let choices = property["oneOf"].as_array().into_iter().flatten();
+    let mut names = types.chain(choices.map(|choice| &choice["type"]));
+    names.any(|name| name == "null")
 }
 
 /// An answer of the handler's own with this status stays what it is, and may be an error's body as well.
