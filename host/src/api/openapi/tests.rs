@@ -104,6 +104,27 @@ fn all_that_is_referred_to_is_there() {
 }
 
 #[test]
+fn an_answer_has_all_its_fields_and_a_request_those_that_it_needs() {
+    let document = document();
+    let required = |schema: &str, field: &str| {
+        let schema = &document["components"]["schemas"][schema];
+        assert!(schema["properties"][field].is_object(), "{field}: {schema}");
+        let required = schema["required"].as_array().unwrap();
+        required.iter().any(|name| name == field)
+    };
+    assert!(required("Operation", "last_error"), "it may be null");
+    assert!(required("Instance", "health"), "it may be null");
+    assert!(required("Database", "id"));
+    assert!(!required("Credentials", "username"), "it may be left out");
+    assert!(!required("FieldProblem", "help"), "it may be left out");
+    assert!(
+        !required("NewDatabase", "version"),
+        "a caller may leave it out"
+    );
+    assert!(required("NewDatabase", "name"));
+}
+
+#[test]
 fn it_is_the_same_every_time() {
     assert_eq!(document().to_string(), document().to_string());
     assert_eq!(document()["info"]["version"], env!("CARGO_PKG_VERSION"));
