@@ -48,6 +48,7 @@ async fn every_answer_is_as_the_document_says() {
         .args(["--no-color", "run"])
         .arg(format!("{}/openapi.json", host.base()))
         .env("BERTH_HOOKS", home.join("hooks.py"))
+        .env("PYTHONDONTWRITEBYTECODE", "1")
         .env("BERTH_KEY", data.admin_key())
         .env("BERTH_OFFER", offer(&host).await.to_string())
         .env(
