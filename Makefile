@@ -53,6 +53,7 @@ lint: tools ## check format, clippy (natively, and the components for wasm), she
 # compiled twice, and the integration tests find the host they start.
 .PHONY: test
 test: servers plugins ## run all tests, with real servers (installs those it needs)
+	@scripts/install-schemathesis.sh "$(TARGET_DIR)"
 	$(CARGO) build --locked --workspace --bins --tests
 	$(CARGO) test --locked --workspace
 

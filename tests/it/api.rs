@@ -3,6 +3,7 @@
 
 mod admin;
 mod creation;
+mod described;
 mod edge;
 mod harness;
 mod idempotency;

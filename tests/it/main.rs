@@ -7,6 +7,7 @@ mod confinement;
 mod faults;
 mod kill;
 mod lifecycle;
+mod openapi;
 mod runtime;
 mod shim;
 mod survival;

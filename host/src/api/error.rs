@@ -6,6 +6,7 @@
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::model::{ConflictReason, Error, FieldProblem, Kind};
 
@@ -23,12 +24,20 @@ pub struct ApiError {
     cause: Option<String>,
 }
 
-/// What callers read.
-#[derive(Serialize)]
-struct Body<'a> {
+/// Why a request was not served.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Error)]
+pub struct Body<'a> {
+    /// For programs: what kind of problem it is.
+    #[schema(pattern = "^[a-z_]+$")]
     code: &'static str,
+    /// For people.
+    #[schema(min_length = 1)]
     message: &'a str,
+    /// What is wrong with which field; empty for other problems.
     fields: &'a [FieldProblem],
+    /// Names the request, in the log too.
+    #[schema(pattern = "^[A-Za-z0-9._:-]{1,128}$")]
     request_id: &'a str,
 }
 

@@ -7,7 +7,8 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use serde_json::{Map, Value};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Number, Value};
 
 use super::error::ApiError;
 use crate::model::FieldProblem;
@@ -46,12 +47,14 @@ impl Fields {
         self.text(name)
     }
 
-    /// A whole number; absent or null is none. Bounds are the core's to say.
+    /// A whole number, also when it is written as `1.0`; absent or null is none. Bounds are the core's to say.
     pub fn integer(&mut self, name: &str) -> Option<i64> {
         match self.rest.remove(name)? {
             Value::Null => None,
-            Value::Number(number) if number.is_i64() => number.as_i64(),
-            Value::Number(_) => self.refuse(name, "must be a whole number of a sensible size"),
+            Value::Number(number) => match whole(&number) {
+                Some(whole) => Some(whole),
+                None => self.refuse(name, "must be a whole number of a sensible size"),
+            },
             other => self.refuse(name, &format!("must be an integer, not {}", kind(&other))),
         }
     }
@@ -158,6 +161,22 @@ impl<S: Send + Sync> FromRequestParts<S> for Params {
     }
 }
 
+/// What a path names. As axum's own, but what is not text is refused with an error's body.
+pub struct Path<T>(pub T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let taken = axum::extract::Path::from_request_parts(parts, state).await;
+        let axum::extract::Path(named) = taken.map_err(|_| {
+            let message = "the path of the address is not text in UTF-8";
+            ApiError::http(StatusCode::BAD_REQUEST, "malformed_path", message)
+        })?;
+        Ok(Self(named))
+    }
+}
+
 fn parse(bytes: &[u8]) -> Result<Fields, ApiError> {
     match serde_json::from_slice(bytes) {
         Ok(Value::Object(rest)) => Ok(Fields {
@@ -204,6 +223,16 @@ fn unread(rejection: &BytesRejection) -> ApiError {
         "body_cut_off",
         "the body could not be read to its end",
     )
+}
+
+/// Beyond 2^53 a floating-point number does not say which whole number was meant.
+fn whole(number: &Number) -> Option<i64> {
+    const EXACT: f64 = (1_u64 << 53) as f64;
+    if let Some(whole) = number.as_i64() {
+        return Some(whole);
+    }
+    let float = number.as_f64().filter(|float| float.abs() <= EXACT)?;
+    (float.fract() == 0.0).then_some(float as i64)
 }
 
 /// As people call it. Never the value: it may be a secret in the wrong place.

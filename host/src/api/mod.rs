@@ -6,11 +6,13 @@
 mod admin;
 mod auth;
 mod databases;
+mod docs;
 mod edge;
 mod error;
 mod health;
 mod input;
 mod metrics;
+mod openapi;
 mod paging;
 
 use std::sync::Arc;
@@ -20,7 +22,7 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{Method, StatusCode, Uri};
 use axum::middleware;
-use axum::routing::get;
+use utoipa_axum::router::OpenApiRouter;
 
 use crate::service::Control;
 use error::ApiError;
@@ -52,18 +54,24 @@ impl Api {
 
     /// All routes of Berth.
     pub fn router(self) -> Router {
-        Router::new()
-            .merge(databases::routes())
-            .merge(admin::routes())
-            .route("/healthz", get(health::alive))
-            .route("/readyz", get(health::ready))
-            .route("/metrics", get(health::metrics))
+        let (described, _) = described().split_for_parts();
+        described
+            .merge(docs::routes())
             .fallback(nowhere)
             .method_not_allowed_fallback(wrong_method)
             .layer(DefaultBodyLimit::max(self.limits.body_bytes))
             .layer(middleware::from_fn_with_state(self.clone(), edge::surround))
             .with_state(self)
     }
+}
+
+/// Every route with its description; only the page that shows the descriptions has none.
+fn described() -> OpenApiRouter<Api> {
+    OpenApiRouter::with_openapi(openapi::base())
+        .merge(databases::routes())
+        .merge(admin::routes())
+        .merge(health::routes())
+        .merge(openapi::routes())
 }
 
 async fn nowhere(uri: Uri) -> ApiError {

@@ -1,6 +1,7 @@
 //! What keeps the processes of a member within their bounds: how much they may use and whose files they reach.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::resources::NodeSize;
 
@@ -31,7 +32,7 @@ pub struct Limits {
 }
 
 /// How a member is held, as its shim last found. The shim leaves it in a file: what is here may only grow.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct Confinement {
     pub member: String,

@@ -4,12 +4,13 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 macro_rules! uuid_id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
         #[serde(transparent)]
         pub struct $name(pub Uuid);
 
@@ -60,8 +61,8 @@ uuid_id!(
 
 macro_rules! text_id {
     ($(#[$doc:meta])* $name:ident) => {
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize, ToSchema)]
         $(#[$doc])*
-        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
         #[serde(transparent)]
         pub struct $name(String);
 
@@ -81,10 +82,12 @@ macro_rules! text_id {
 
 text_id!(
     /// What the simple dialect calls an instance: `db_` and 8 hexadecimal digits. Never reused.
+    #[schema(pattern = "^db_[0-9a-f]{8}$")]
     Alias
 );
 text_id!(
     /// SHA-256 of a component's bytes, in hexadecimal: which build of a plugin.
+    #[schema(pattern = "^[0-9a-f]{64}$")]
     Digest
 );
 text_id!(

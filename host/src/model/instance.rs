@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::error::{Error, FieldProblem, Result};
 use super::id::{Alias, Digest, InstanceId, NodeName, OperationId, ProjectId};
@@ -51,7 +52,7 @@ pub struct NewInstance {
 }
 
 /// What the caller asked for, complete.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Spec {
     pub name: Name,
     /// Engine name out of a plugin's description.
@@ -67,7 +68,7 @@ pub struct Spec {
 }
 
 /// A way in for clients, as it exists.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Endpoint {
     pub name: String,
     pub member: String,
@@ -76,12 +77,18 @@ pub struct Endpoint {
     pub bind_address: String,
     /// What clients are told.
     pub host: String,
+    #[schema(minimum = 1, maximum = 65535)]
     pub port: u16,
 }
 
 /// An instance's name: 1 to 63 letters, digits, spaces, `.`, `_` and `-`, beginning with a letter.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(transparent)]
+#[schema(
+    pattern = "^[A-Za-z]([A-Za-z0-9 ._-]{0,61}[A-Za-z0-9._-])?$",
+    min_length = 1,
+    max_length = 63
+)]
 pub struct Name(String);
 
 impl Name {

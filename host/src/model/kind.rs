@@ -1,9 +1,10 @@
 //! The kinds of operations, how they end, and which of them gives way to which.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// What an operation does. Its name is stored: kinds may be added, never renamed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OperationKind {
     Create,

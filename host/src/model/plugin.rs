@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::id::{Digest, InstanceId};
 use super::instance::{Endpoint, Spec};
@@ -13,7 +14,7 @@ use super::workload::{Dial, Workload};
 /// Secret values by name, certificate parts each by theirs (`tls.ca`).
 pub type Secrets = BTreeMap<String, Secret>;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PluginKind {
     Engine,
@@ -68,7 +69,7 @@ pub struct PluginStatus {
     pub state: PluginState,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case", tag = "state", content = "reason")]
 pub enum PluginState {
     Compiling,

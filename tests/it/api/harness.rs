@@ -160,6 +160,15 @@ impl Berth {
         self.ask(Method::POST, path).key(&self.admin).send().await
     }
 
+    /// The answer to who has no key, not taken for text.
+    pub async fn raw(&self, path: &str) -> (HeaderMap, axum::body::Bytes) {
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        let response = self.app.router().oneshot(request).await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK, "{path}");
+        let (parts, body) = response.into_parts();
+        (parts.headers, to_bytes(body, usize::MAX).await.unwrap())
+    }
+
     /// Create a database and wait until it runs. Answers its alias.
     pub async fn running(&self, name: &str) -> String {
         let created = self.create(wanted(name)).await.expect(201);

@@ -2,35 +2,45 @@
 
 mod wire;
 
-use axum::Router;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use serde_json::json;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::Api;
 use super::auth::Admin;
 use super::error::ApiResult;
-use super::input::Params;
+use super::input::{Params, Path};
 use super::paging;
 use crate::model::{self, Error, OperationId};
 use crate::service::InstanceRef;
-use wire::{Instance, Operation, Plugin};
+use wire::{Filters, Instance, InstanceName, Operation, OperationPage, Plugin, PluginList};
 
-pub fn routes() -> Router<Api> {
-    Router::new()
-        .route("/admin/v1/operations", get(list_operations))
-        .route("/admin/v1/operations/{id}", get(show_operation))
-        .route("/admin/v1/operations/{id}/cancel", post(cancel_operation))
-        .route("/admin/v1/operations/{id}/retry", post(retry_operation))
-        .route("/admin/v1/instances/{id}", get(show_instance))
-        .route("/admin/v1/instances/{id}/stop", post(stop_instance))
-        .route("/admin/v1/instances/{id}/start", post(start_instance))
-        .route("/admin/v1/instances/{id}/restart", post(restart_instance))
-        .route("/admin/v1/plugins", get(list_plugins))
+pub fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
+        .routes(routes!(list_operations))
+        .routes(routes!(show_operation))
+        .routes(routes!(cancel_operation))
+        .routes(routes!(retry_operation))
+        .routes(routes!(show_instance))
+        .routes(routes!(stop_instance))
+        .routes(routes!(start_instance))
+        .routes(routes!(restart_instance))
+        .routes(routes!(list_plugins))
 }
 
+/// List operations
+///
+/// Newest first.
+#[utoipa::path(
+    get, path = "/admin/v1/operations", operation_id = "list_operations", tag = "admin",
+    params(Filters),
+    responses(
+        (status = 200, description = "The list, or a page of it.", body = OperationPage,
+            headers(("Link" = String, description = "The address of the next page, `rel=\"next\"`, when there is one."))),
+    ),
+)]
 async fn list_operations(
     State(api): State<Api>,
     Admin(caller): Admin,
@@ -44,7 +54,10 @@ async fn list_operations(
         .iter()
         .map(|o| Operation::of(o, &api.control))
         .collect();
-    let body = json!({ "operations": items, "total": page.total });
+    let body = OperationPage {
+        operations: items,
+        total: page.total,
+    };
     Ok(paging::with_next(
         &uri,
         page.next.map(|id| id.to_string()),
@@ -52,6 +65,12 @@ async fn list_operations(
     ))
 }
 
+/// Read an operation
+#[utoipa::path(
+    get, path = "/admin/v1/operations/{id}", operation_id = "show_operation", tag = "admin",
+    params(("id" = inline(OperationId), Path, description = "The operation.")),
+    responses((status = 200, description = "The operation, as far as it is.", body = Operation)),
+)]
 async fn show_operation(
     State(api): State<Api>,
     Admin(caller): Admin,
@@ -61,6 +80,17 @@ async fn show_operation(
     Ok(axum::Json(Operation::of(&operation, &api.control)).into_response())
 }
 
+/// Cancel an operation
+///
+/// What it has done is undone. Not every kind can be: see `cancellable`.
+#[utoipa::path(
+    post, path = "/admin/v1/operations/{id}/cancel", operation_id = "cancel_operation", tag = "admin",
+    params(("id" = inline(OperationId), Path, description = "The operation.")),
+    responses(
+        (status = 202, description = "It is recorded and will be done.", body = Operation),
+        (status = 409, description = "It has ended, or cannot be cancelled."),
+    ),
+)]
 async fn cancel_operation(
     State(api): State<Api>,
     Admin(caller): Admin,
@@ -74,6 +104,17 @@ async fn cancel_operation(
     Ok((StatusCode::ACCEPTED, body).into_response())
 }
 
+/// Retry an operation
+///
+/// One that waits goes on at once. A creation that failed is begun again, as a new operation.
+#[utoipa::path(
+    post, path = "/admin/v1/operations/{id}/retry", operation_id = "retry_operation", tag = "admin",
+    params(("id" = inline(OperationId), Path, description = "The operation.")),
+    responses(
+        (status = 202, description = "It goes on, or a new one does: the answer names which.", body = Operation),
+        (status = 409, description = "It has ended and there is nothing to retry."),
+    ),
+)]
 async fn retry_operation(
     State(api): State<Api>,
     Admin(caller): Admin,
@@ -87,6 +128,14 @@ async fn retry_operation(
     Ok((StatusCode::ACCEPTED, body).into_response())
 }
 
+/// Read an instance
+///
+/// A database with all that stands behind it.
+#[utoipa::path(
+    get, path = "/admin/v1/instances/{id}", operation_id = "show_instance", tag = "admin",
+    params(("id" = inline(InstanceName), Path, description = "A database's id, or the instance's own.")),
+    responses((status = 200, description = "The instance.", body = Instance)),
+)]
 async fn show_instance(
     State(api): State<Api>,
     Admin(caller): Admin,
@@ -96,6 +145,17 @@ async fn show_instance(
     shown(&instance, &api, StatusCode::OK).await
 }
 
+/// Stop an instance
+///
+/// Its servers end; port, data and credentials are kept. Asking for what is so already changes nothing.
+#[utoipa::path(
+    post, path = "/admin/v1/instances/{id}/stop", operation_id = "stop_instance", tag = "admin",
+    params(("id" = inline(InstanceName), Path, description = "A database's id, or the instance's own.")),
+    responses(
+        (status = 202, description = "The instance, with the operation that does it.", body = Instance),
+        (status = 409, description = "The instance is not in a state that allows it."),
+    ),
+)]
 async fn stop_instance(
     State(api): State<Api>,
     Admin(caller): Admin,
@@ -105,6 +165,17 @@ async fn stop_instance(
     shown(&begun, &api, StatusCode::ACCEPTED).await
 }
 
+/// Start an instance
+///
+/// With the port, data and credentials that it had. Asking for what is so already changes nothing.
+#[utoipa::path(
+    post, path = "/admin/v1/instances/{id}/start", operation_id = "start_instance", tag = "admin",
+    params(("id" = inline(InstanceName), Path, description = "A database's id, or the instance's own.")),
+    responses(
+        (status = 202, description = "The instance, with the operation that does it.", body = Instance),
+        (status = 409, description = "The instance is not in a state that allows it."),
+    ),
+)]
 async fn start_instance(
     State(api): State<Api>,
     Admin(caller): Admin,
@@ -114,6 +185,17 @@ async fn start_instance(
     shown(&begun, &api, StatusCode::ACCEPTED).await
 }
 
+/// Restart an instance
+///
+/// A stop and a start in one. Asking again while that goes on changes nothing.
+#[utoipa::path(
+    post, path = "/admin/v1/instances/{id}/restart", operation_id = "restart_instance", tag = "admin",
+    params(("id" = inline(InstanceName), Path, description = "A database's id, or the instance's own.")),
+    responses(
+        (status = 202, description = "The instance, with the operation that does it.", body = Instance),
+        (status = 409, description = "The instance is not in a state that allows it."),
+    ),
+)]
 async fn restart_instance(
     State(api): State<Api>,
     Admin(caller): Admin,
@@ -133,14 +215,17 @@ async fn shown(instance: &model::Instance, api: &Api, status: StatusCode) -> Api
     Ok((status, axum::Json(body)).into_response())
 }
 
+/// List plugins
+///
+/// What is loaded, what is being compiled, and what was refused and why.
+#[utoipa::path(
+    get, path = "/admin/v1/plugins", operation_id = "list_plugins", tag = "admin",
+    responses((status = 200, description = "All of them.", body = PluginList)),
+)]
 async fn list_plugins(State(api): State<Api>, _: Admin) -> ApiResult<Response> {
-    let plugins: Vec<_> = api
-        .control
-        .plugin_statuses()
-        .into_iter()
-        .map(Plugin::of)
-        .collect();
-    Ok(axum::Json(json!({ "plugins": plugins })).into_response())
+    let statuses = api.control.plugin_statuses();
+    let plugins = statuses.into_iter().map(Plugin::of).collect();
+    Ok(axum::Json(PluginList { plugins }).into_response())
 }
 
 fn named_by(id: &str) -> Result<InstanceRef, Error> {

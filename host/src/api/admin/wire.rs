@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use serde::Serialize;
+use utoipa::{IntoParams, ToSchema};
 
 use crate::api::error::ApiError;
 use crate::api::input::Params;
@@ -13,7 +14,7 @@ use crate::model::operation::{Claim, StepRecord};
 use crate::model::plugin::{PluginKind, PluginState, PluginStatus};
 use crate::model::resources::Reservation;
 use crate::model::{
-    self, Digest, InstanceId, NodeName, OperationId, OperationKind, OperationStatus, Phase,
+    self, Alias, Digest, InstanceId, NodeName, OperationId, OperationKind, OperationStatus, Phase,
     ProjectId,
 };
 use crate::service::plugins::Build;
@@ -29,15 +30,18 @@ const STATUSES: [OperationStatus; 6] = [
     OperationStatus::Cancelled,
 ];
 
-#[derive(Serialize)]
+/// What is being done to an instance, how far it is, and why it is not further.
+#[derive(Serialize, ToSchema)]
 pub struct Operation<'a> {
     id: OperationId,
     kind: OperationKind,
     status: OperationStatus,
     /// 0 to 100.
+    #[schema(minimum = 0, maximum = 100)]
     progress: u8,
     instance_id: InstanceId,
     /// What the simple dialect calls the instance; none once its record is gone.
+    #[schema(value_type = Option<Alias>)]
     database_id: Option<String>,
     project_id: ProjectId,
     steps: &'a [StepRecord],
@@ -55,15 +59,17 @@ pub struct Operation<'a> {
 }
 
 /// Who drives it, and until when nobody else may.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Owner<'a> {
     node: &'a NodeName,
     until: Timestamp,
 }
 
-#[derive(Serialize)]
+/// A database with all that stands behind it.
+#[derive(Serialize, ToSchema)]
 pub struct Instance<'a> {
     id: InstanceId,
+    #[schema(value_type = Alias)]
     database_id: &'a str,
     project_id: ProjectId,
     phase: Phase,
@@ -86,7 +92,9 @@ pub struct Instance<'a> {
     deleted_at: Option<Timestamp>,
 }
 
-#[derive(Serialize)]
+/// The build of a plugin that made an instance, and the one that is loaded now.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Build)]
 struct ShownBuild {
     digest: Digest,
     live_digest: Option<Digest>,
@@ -94,7 +102,52 @@ struct ShownBuild {
     drift: bool,
 }
 
-#[derive(Serialize)]
+/// Part of the list of operations.
+#[derive(Serialize, ToSchema)]
+pub struct OperationPage<'a> {
+    pub operations: Vec<Operation<'a>>,
+    /// How many there are on all pages.
+    pub total: usize,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct PluginList {
+    pub plugins: Vec<Plugin>,
+}
+
+/// What a list of operations may be asked for. `operation_query` reads it; this is its description.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "it describes; `operation_query` reads")]
+pub struct Filters {
+    /// Only those of this instance, which must be recorded: a database's id, or the instance's own.
+    #[param(inline, required = false)]
+    instance: InstanceName,
+    /// Only those with this status.
+    #[param(inline, required = false)]
+    status: OperationStatus,
+    /// Only those of this kind.
+    #[param(inline, required = false)]
+    kind: OperationKind,
+    /// Only those that have not ended, or only those that have.
+    #[param(required = false)]
+    open: bool,
+    /// The most that a page may hold. Without it the list is whole.
+    #[param(required = false, minimum = 1, maximum = 1000)]
+    limit: u32,
+    /// Where the page before ended, out of its `Link`.
+    #[param(inline, required = false)]
+    cursor: OperationId,
+}
+
+/// How an operator may name an instance.
+#[derive(ToSchema)]
+#[schema(pattern = "^(db_[0-9a-f]{8}|[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})$")]
+#[expect(dead_code, reason = "it describes; `InstanceRef` reads")]
+pub struct InstanceName(String);
+
+/// A component, as it was found in the folder of plugins.
+#[derive(Serialize, ToSchema)]
 pub struct Plugin {
     name: String,
     kind: Option<PluginKind>,

@@ -3,33 +3,44 @@
 mod status;
 mod wire;
 
-use axum::Router;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::Api;
 use super::error::{ApiError, ApiResult};
-use super::input::{Fields, Params};
+use super::input::{Fields, Params, Path};
 use super::paging;
-use crate::model::{Error, Instance};
+use crate::model::{Alias, Error, Instance};
 use crate::service::{Caller, InstanceRef};
-use wire::{Accepted, Credentials, Database};
+use wire::{Accepted, Credentials, Database, Filters, NewDatabase, Once};
 
 const REPLAYED: &str = "idempotent-replayed";
 
-pub fn routes() -> Router<Api> {
-    Router::new()
-        .route("/api/v1/databases", get(list).post(create))
-        .route("/api/v1/databases/{id}", get(show).delete(destroy))
-        .route("/api/v1/databases/{id}/stop", post(stop))
-        .route("/api/v1/databases/{id}/start", post(start))
-        .route("/api/v1/databases/{id}/restart", post(restart))
-        .route("/api/v1/databases/{id}/credentials", get(credentials))
-        .route("/api/v1/databases/{id}/credentials/rotate", post(rotate))
+pub fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
+        .routes(routes!(list, create))
+        .routes(routes!(show, destroy))
+        .routes(routes!(stop))
+        .routes(routes!(start))
+        .routes(routes!(restart))
+        .routes(routes!(credentials))
+        .routes(routes!(rotate))
 }
 
+/// List databases
+///
+/// Those of the key's project, or of all projects for an admin, in the order of their creation.
+#[utoipa::path(
+    get, path = "/api/v1/databases", operation_id = "list_databases", tag = "databases",
+    params(Filters),
+    responses(
+        (status = 200, description = "The list, or a page of it.", body = [Database],
+            headers(("Link" = String, description = "The address of the next page, `rel=\"next\"`, when there is one."))),
+    ),
+)]
 async fn list(
     State(api): State<Api>,
     caller: Caller,
@@ -53,6 +64,21 @@ async fn list(
     Ok(paging::with_next(&uri, next, &items))
 }
 
+/// Create a database
+///
+/// Answers as soon as the request is recorded; what was answered is carried out, whatever happens to the host. The
+/// database is `running` a moment later, and its credentials can be had then.
+#[utoipa::path(
+    post, path = "/api/v1/databases", operation_id = "create_database", tag = "databases",
+    params(Once),
+    request_body(content = NewDatabase, content_type = "application/json"),
+    responses(
+        (status = 201, description = "It is recorded and being made.", body = Accepted,
+            headers(("Idempotent-Replayed" = String, description = "`true` when the request was carried out before, under the same `Idempotency-Key`."))),
+        (status = 403, description = "A quota of the project is used up, or its key's project is not configured any more."),
+        (status = 409, description = "A database of the project has this name, or another request was first."),
+    ),
+)]
 async fn create(
     State(api): State<Api>,
     caller: Caller,
@@ -74,6 +100,14 @@ async fn create(
     Ok(response)
 }
 
+/// Read a database
+///
+/// One that was deleted can be read for a while, as `destroyed`.
+#[utoipa::path(
+    get, path = "/api/v1/databases/{id}", operation_id = "show_database", tag = "databases",
+    params(("id" = inline(Alias), Path, description = "The database.")),
+    responses((status = 200, description = "The database.", body = Database)),
+)]
 async fn show(
     State(api): State<Api>,
     caller: Caller,
@@ -83,6 +117,17 @@ async fn show(
     Ok(axum::Json(Database::of(&instance, &api.control)).into_response())
 }
 
+/// Delete a database
+///
+/// Its data is gone for good. Asking again while that goes on, or when it is done, changes nothing.
+#[utoipa::path(
+    delete, path = "/api/v1/databases/{id}", operation_id = "delete_database", tag = "databases",
+    params(("id" = inline(Alias), Path, description = "The database.")),
+    responses(
+        (status = 202, description = "It is recorded and will be done, whatever happens to the host.", body = Database),
+        (status = 409, description = "Another operation holds the database."),
+    ),
+)]
 async fn destroy(
     State(api): State<Api>,
     caller: Caller,
@@ -95,6 +140,17 @@ async fn destroy(
     Ok(accepted(&begun, &api))
 }
 
+/// Stop a database
+///
+/// Its servers end; port, data and credentials are kept. Asking for what is so already changes nothing.
+#[utoipa::path(
+    post, path = "/api/v1/databases/{id}/stop", operation_id = "stop_database", tag = "databases",
+    params(("id" = inline(Alias), Path, description = "The database.")),
+    responses(
+        (status = 202, description = "It is recorded and will be done, whatever happens to the host.", body = Database),
+        (status = 409, description = "The database is not in a state that allows it."),
+    ),
+)]
 async fn stop(
     State(api): State<Api>,
     caller: Caller,
@@ -104,6 +160,17 @@ async fn stop(
     Ok(accepted(&begun, &api))
 }
 
+/// Start a database
+///
+/// With the port, data and credentials that it had. Asking for what is so already changes nothing.
+#[utoipa::path(
+    post, path = "/api/v1/databases/{id}/start", operation_id = "start_database", tag = "databases",
+    params(("id" = inline(Alias), Path, description = "The database.")),
+    responses(
+        (status = 202, description = "It is recorded and will be done, whatever happens to the host.", body = Database),
+        (status = 409, description = "The database is not in a state that allows it."),
+    ),
+)]
 async fn start(
     State(api): State<Api>,
     caller: Caller,
@@ -113,6 +180,17 @@ async fn start(
     Ok(accepted(&begun, &api))
 }
 
+/// Restart a database
+///
+/// A stop and a start in one. Asking again while that goes on changes nothing.
+#[utoipa::path(
+    post, path = "/api/v1/databases/{id}/restart", operation_id = "restart_database", tag = "databases",
+    params(("id" = inline(Alias), Path, description = "The database.")),
+    responses(
+        (status = 202, description = "It is recorded and will be done, whatever happens to the host.", body = Database),
+        (status = 409, description = "The database is not in a state that allows it."),
+    ),
+)]
 async fn restart(
     State(api): State<Api>,
     caller: Caller,
@@ -125,6 +203,18 @@ async fn restart(
     Ok(accepted(&begun, &api))
 }
 
+/// How to connect
+///
+/// The password is shown only after the server has just accepted it.
+#[utoipa::path(
+    get, path = "/api/v1/databases/{id}/credentials", operation_id = "show_credentials", tag = "databases",
+    params(("id" = inline(Alias), Path, description = "The database.")),
+    responses(
+        (status = 200, description = "All that a client needs.", body = Credentials,
+            headers(("Cache-Control" = String, description = "`no-store`"))),
+        (status = 409, description = "The database is not running, or its password was changed by other means."),
+    ),
+)]
 async fn credentials(
     State(api): State<Api>,
     caller: Caller,
@@ -134,6 +224,18 @@ async fn credentials(
     Ok(uncached(&Credentials::of(&connection)))
 }
 
+/// Set a new password
+///
+/// Connections that are open stay open. The old password is refused from now on, whatever it was.
+#[utoipa::path(
+    post, path = "/api/v1/databases/{id}/credentials/rotate", operation_id = "rotate_credentials", tag = "databases",
+    params(("id" = inline(Alias), Path, description = "The database.")),
+    responses(
+        (status = 200, description = "All that a client needs, with the new password.", body = Credentials,
+            headers(("Cache-Control" = String, description = "`no-store`"))),
+        (status = 409, description = "The database is not running."),
+    ),
+)]
 async fn rotate(
     State(api): State<Api>,
     caller: Caller,

@@ -4,6 +4,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::model::health::{Condition, Health};
 use crate::model::{Instance, Phase};
@@ -11,7 +12,8 @@ use crate::model::{Instance, Phase};
 /// A server that ended is being started again for so long before it is called an error.
 const PATIENCE: SignedDuration = SignedDuration::from_secs(30);
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+/// What a database does, as its clients see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
     Provisioning,

@@ -2,14 +2,16 @@
 
 use axum::http::HeaderMap;
 use jiff::Timestamp;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
+use utoipa::{IntoParams, ToSchema};
 
 use super::status::{self, Status};
 use crate::api::error::ApiError;
 use crate::api::input::{Fields, Params};
 use crate::api::paging;
+use crate::model::instance::Name;
 use crate::model::plugin::Connection;
-use crate::model::{FieldProblem, Instance, Kind};
+use crate::model::{Alias, FieldProblem, Instance, Kind};
 use crate::service::{Control, Cursor, Draft, InstanceQuery};
 
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
@@ -26,11 +28,15 @@ const FIELDS: [&str; 7] = [
 const FILTERS: [&str; 6] = ["status", "type", "db_type", "region", "limit", "cursor"];
 
 /// A database as lists and reads show it.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub struct Database<'a> {
+    #[schema(value_type = Alias)]
     id: &'a str,
     project_id: String,
+    #[schema(value_type = Name)]
     name: &'a str,
+    /// The name in lower case with hyphens: what is taken once per project.
+    #[schema(pattern = "^[a-z0-9]+(-[a-z0-9]+)*$", max_length = 63)]
     slug: String,
     db_type: &'a str,
     version: &'a str,
@@ -44,9 +50,11 @@ pub struct Database<'a> {
 }
 
 /// A database as its creation is answered.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub struct Accepted<'a> {
+    #[schema(value_type = Alias)]
     id: &'a str,
+    #[schema(value_type = Name)]
     name: &'a str,
     db_type: &'a str,
     status: Status,
@@ -55,18 +63,88 @@ pub struct Accepted<'a> {
 }
 
 /// How to connect. What an engine has no notion of is left out.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub struct Credentials<'a> {
     host: &'a str,
+    #[schema(minimum = 1, maximum = 65535)]
     port: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     username: Option<&'a str>,
     password: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     database: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     ssl_mode: Option<&'a str>,
     connection_string: &'a str,
+}
+
+/// What a creation may ask for. `draft` reads it field by field, so that every problem is told at once; this is its
+/// description.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(description = "What a new database shall be.")]
+#[expect(dead_code, reason = "it describes; `draft` reads")]
+pub struct NewDatabase {
+    name: Name,
+    /// An engine that is installed.
+    db_type: String,
+    /// A version of the engine; without it the newest stable one that can run here.
+    version: Option<String>,
+    /// A plan out of the host's configuration.
+    plan_id: String,
+    /// A region out of the host's configuration.
+    region: String,
+    /// Within the bounds of the host's configuration, which also says what it is without.
+    #[schema(minimum = 1)]
+    storage_gb: Option<i64>,
+    /// Members that serve it.
+    #[schema(minimum = 1, maximum = 1)]
+    replicas: Option<i64>,
+}
+
+/// What a list may be asked for. `query` reads it; this is its description.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "it describes; `query` reads")]
+pub struct Filters {
+    /// Only those with this status. Destroyed ones are shown only to who asks for them.
+    #[param(inline, required = false)]
+    status: Status,
+    /// Only those of this engine.
+    #[param(required = false)]
+    r#type: String,
+    /// Another name of `type`. With both, they must agree.
+    #[param(required = false)]
+    db_type: String,
+    /// Only those in this region.
+    #[param(required = false)]
+    region: String,
+    /// The most that a page may hold. Without it the list is whole.
+    #[param(required = false, minimum = 1, maximum = 1000)]
+    limit: u32,
+    /// Where the page before ended, out of its `Link`.
+    #[param(required = false, pattern = "^[A-Za-z0-9_-]+$")]
+    cursor: String,
+}
+
+/// The headers of a creation.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "it describes; `draft` reads")]
+pub struct Once {
+    /// A name of the caller's for this request, a UUID for example. The same request under the same key is carried out
+    /// once, however often it is sent, and answered the same; another request under it is refused.
+    #[param(
+        required = false,
+        rename = "Idempotency-Key",
+        pattern = "^[!-~]([ -~]{0,253}[!-~])?$",
+        min_length = 1,
+        max_length = 255
+    )]
+    idempotency_key: String,
 }
 
 /// What a list was asked for.
@@ -187,7 +265,7 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, FieldProblem> 
         return Ok(None);
     };
     let key = value.to_str().ok().map(str::trim);
-    let key = key.filter(|key| (1..=LONGEST_KEY).contains(&key.len()));
+    let key = key.filter(|key| (1..=LONGEST_KEY).contains(&key.len()) && !key.contains('\t'));
     key.map(|key| Some(key.to_owned())).ok_or_else(|| {
         let help = format!("1 to {LONGEST_KEY} characters, a UUID for example");
         FieldProblem::new("Idempotency-Key", "is not a usable key", help)

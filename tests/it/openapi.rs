@@ -1,0 +1,173 @@
+//! The real binary, asked all that its own document allows and much that it does not: Schemathesis reads
+//! `/openapi.json`, makes requests of it, valid and invalid, alone and in sequences, and holds every answer to what is
+//! written there. Real servers stand behind it, as many as the quota allows; afterwards nothing of them is left.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+
+use berth_tests::real::{DataDir, Host, berth_binary};
+use berth_tests::wait_for;
+use serde_json::{Value, json};
+use tokio::process::Command;
+
+use crate::lifecycle::{body, destroy, running};
+
+const CONFIG: &str = r#"
+[node]
+ports = "30500-30509"
+[projects.proj_default]
+id = "0d6f2c1e-6c57-4a8e-9a44-3f6f5f6b7c10"
+organization = "5b1f3c52-9d1b-4f0e-8a52-7a5d0f6c2e31"
+max_instances = 3
+max_storage_gb = 1000
+"#;
+const PORTS: std::ops::RangeInclusive<u16> = 30500..=30509;
+
+#[tokio::test]
+async fn every_answer_is_as_the_document_says() {
+    let program = installed();
+    if !program.exists() {
+        println!(
+            "skipped: there is no {}; scripts/install-schemathesis.sh says why",
+            program.display()
+        );
+        return;
+    }
+    let data = DataDir::new();
+    let config = data.path().join("berth.toml");
+    fs::write(&config, CONFIG).unwrap();
+    let mut host = Host::start_with(&data, &["--config", config.to_str().unwrap()]).await;
+    // So that there is always something to read, and two more can come and go.
+    let resident = running(&host, "resident").await;
+
+    let home = Path::new(env!("CARGO_MANIFEST_DIR")).join("schemathesis");
+    let output = Command::new(&program)
+        .arg("--config-file")
+        .arg(home.join("schemathesis.toml"))
+        .args(["--no-color", "run"])
+        .arg(format!("{}/openapi.json", host.base()))
+        .env("BERTH_HOOKS", home.join("hooks.py"))
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .env("BERTH_KEY", data.admin_key())
+        .env("BERTH_OFFER", offer(&host).await.to_string())
+        .env(
+            "BERTH_EXAMPLES",
+            examples(&host, &resident).await.to_string(),
+        )
+        .current_dir(data.path())
+        .kill_on_drop(true)
+        .output()
+        .await
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    println!("{said}");
+    let complaints = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}\n{complaints}", output.status);
+    assert!(host.is_alive());
+
+    let made = host
+        .get("/admin/v1/operations?kind=create")
+        .await
+        .expect(200);
+    println!("it had {} databases made", made["total"]);
+    assert!(
+        made["total"].as_u64().unwrap() > 1,
+        "only the resident was there"
+    );
+    let log = fs::read_to_string(data.path().join("host.log")).unwrap();
+    for bad in ["panicked", "not served"] {
+        let line = log.lines().find(|line| line.contains(bad));
+        assert_eq!(line, None);
+    }
+    nothing_is_left(&host, &data).await;
+}
+
+/// Delete what is there, and see that nothing of anything stays behind.
+async fn nothing_is_left(host: &Host, data: &DataDir) {
+    let list = host.get("/api/v1/databases").await.expect(200);
+    for database in list.as_array().unwrap() {
+        destroy(host, database["id"].as_str().unwrap()).await;
+    }
+    wait_for("every operation to end", async || {
+        let open = host.get("/admin/v1/operations?open=true").await.expect(200);
+        (open["total"] == 0).then_some(())
+    })
+    .await;
+    data.nothing_but_the_host().await;
+    let gone = host
+        .get("/api/v1/databases?status=destroyed")
+        .await
+        .expect(200);
+    for database in gone.as_array().unwrap() {
+        let path = format!("/admin/v1/instances/{}", database["id"].as_str().unwrap());
+        let shown = host.get(&path).await.expect(200);
+        assert_eq!(
+            shown["reservation"],
+            json!({ "ports": [], "uid": null }),
+            "{shown}"
+        );
+    }
+    for port in PORTS {
+        TcpListener::bind(("127.0.0.1", port)).unwrap_or_else(|error| panic!("{port}: {error}"));
+    }
+}
+
+/// What a creation may name on this host, as it says itself to who names something else.
+async fn offer(host: &Host) -> Value {
+    let mut wrong = body("x");
+    for field in ["db_type", "region"] {
+        wrong[field] = "none".into();
+    }
+    let refused = host.post("/api/v1/databases", &wrong).await.expect(422);
+    let regions = one_of(&refused, "region");
+    let engines = one_of(&refused, "db_type");
+    let mut wrong = body("x");
+    wrong["version"] = "none".into();
+    let refused = host.post("/api/v1/databases", &wrong).await.expect(422);
+    json!({
+        "db_type": engines,
+        "version": one_of(&refused, "version"),
+        "region": regions,
+        // The smallest: larger ones ask for more memory than a machine of tests has.
+        "plan_id": [body("x")["plan_id"]],
+        "storage_gb": [1, 10, 16384],
+    })
+}
+
+fn one_of(refused: &Value, field: &str) -> Vec<String> {
+    let problems = refused["fields"].as_array().unwrap();
+    let problem = problems.iter().find(|problem| problem["field"] == field);
+    let help = problem.and_then(|problem| problem["help"].as_str());
+    let names = help.and_then(|help| help.split("; ").next()?.strip_prefix("one of "));
+    let names = names.unwrap_or_else(|| panic!("{field}: {refused}"));
+    names.split(", ").map(str::to_owned).collect()
+}
+
+/// Something that is there, for operations that would find nothing under a name that was made up.
+async fn examples(host: &Host, id: &str) -> Value {
+    let operations = host
+        .get(&format!("/admin/v1/operations?instance={id}"))
+        .await
+        .expect(200);
+    let operation = &operations["operations"][0]["id"];
+    json!({
+        "show_database": id,
+        "show_credentials": id,
+        "rotate_credentials": id,
+        "show_instance": id,
+        "show_operation": operation,
+        "cancel_operation": operation,
+        "retry_operation": operation,
+    })
+}
+
+/// Where `make test` puts it: beside the profiles.
+fn installed() -> PathBuf {
+    let target = berth_binary();
+    let target = target
+        .parent()
+        .and_then(Path::parent)
+        .expect("target/PROFILE/berth");
+    target.join("schemathesis/bin/st")
+}
