@@ -2,6 +2,7 @@
 //! plugins that are not real.
 
 mod admin;
+mod callers;
 mod creation;
 mod edge;
 mod harness;
@@ -9,5 +10,6 @@ mod idempotency;
 mod lifecycle;
 mod lists;
 mod offer;
+pub mod openmetrics;
 mod passwords;
 mod refusals;

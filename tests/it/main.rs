@@ -2,12 +2,15 @@
 #![allow(clippy::unwrap_used, reason = "in a test it is an assertion")]
 
 mod api;
+mod clients;
 mod command_line;
 mod faults;
 mod kill;
 mod lifecycle;
 mod runtime;
 mod shim;
+mod shutdown;
 mod survival;
 mod sweep;
 mod tidy;
+mod traces;

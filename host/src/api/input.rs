@@ -8,7 +8,9 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use serde_json::{Map, Value};
+use tokio::time::timeout;
 
+use super::Api;
 use super::error::ApiError;
 use crate::model::FieldProblem;
 
@@ -72,16 +74,18 @@ impl Fields {
     }
 }
 
-impl<S: Send + Sync> FromRequest<S> for Fields {
+impl FromRequest<Api> for Fields {
     type Rejection = Response;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
+    async fn from_request(request: Request, api: &Api) -> Result<Self, Response> {
         if !is_json(request.headers()) {
             let message = "send the body as JSON, with the header `Content-Type: application/json`";
             let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
             return Err(ApiError::http(status, "unsupported_media_type", message).into_response());
         }
-        let bytes = Bytes::from_request(request, state).await;
+        let bytes = Bytes::from_request(request, api);
+        let bytes = timeout(api.limits.body_timeout, bytes).await;
+        let bytes = bytes.map_err(|_| too_slow().into_response())?;
         let bytes = bytes.map_err(|rejection| unread(&rejection).into_response())?;
         parse(&bytes).map_err(IntoResponse::into_response)
     }
@@ -204,6 +208,11 @@ fn unread(rejection: &BytesRejection) -> ApiError {
         "body_cut_off",
         "the body could not be read to its end",
     )
+}
+
+fn too_slow() -> ApiError {
+    let message = "the body did not arrive in time";
+    ApiError::http(StatusCode::REQUEST_TIMEOUT, "body_too_slow", message)
 }
 
 /// As people call it. Never the value: it may be a secret in the wrong place.

@@ -12,7 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{Mutex, Notify};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{Instrument, error, info, info_span, warn};
 
 use super::config::NodeConfig;
 use super::journal::{Finish, Gone, Journal};
@@ -112,8 +112,9 @@ impl Driver<'_> {
             OnFailure::Unwind => operation.deadline,
             OnFailure::Insist => None,
         };
+        let span = info_span!("step", name, attempt = context.attempt);
         let acted = self.act(W::run(step, &context, &mut draft), deadline);
-        match acted.await? {
+        match acted.instrument(span).await? {
             Acted::Answered(Ok(changes)) => {
                 *state = draft;
                 self.complete(name, encode(state)?, changes).await
@@ -144,7 +145,9 @@ impl Driver<'_> {
         let operation = self.journal.note_attempt(name).await;
         let context = self.context(&operation, name).await?;
         let mut draft = state.clone();
-        match self.act(W::undo(step, &context, &mut draft), None).await? {
+        let span = info_span!("step", name, attempt = context.attempt, undo = true);
+        let acted = self.act(W::undo(step, &context, &mut draft), None);
+        match acted.instrument(span).await? {
             Acted::Answered(Ok(())) => {
                 *state = draft;
                 let state = encode(state)?;

@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::Api;
 use super::auth::Admin;
+use super::edge::began;
 use super::error::ApiResult;
 use super::input::Params;
 use super::paging;
@@ -68,7 +69,7 @@ async fn cancel_operation(
         .cancel_operation(&caller, operation_id(&id)?)
         .await?;
     let body = axum::Json(Operation::of(&operation, &api.control));
-    Ok((StatusCode::ACCEPTED, body).into_response())
+    Ok(began(Some(operation.id), (StatusCode::ACCEPTED, body)))
 }
 
 async fn retry_operation(
@@ -81,7 +82,7 @@ async fn retry_operation(
         .retry_operation(&caller, operation_id(&id)?)
         .await?;
     let body = axum::Json(Operation::of(&operation, &api.control));
-    Ok((StatusCode::ACCEPTED, body).into_response())
+    Ok(began(Some(operation.id), (StatusCode::ACCEPTED, body)))
 }
 
 async fn show_instance(
@@ -93,7 +94,8 @@ async fn show_instance(
     let which = which.ok_or_else(|| Error::not_found("there is no such database"))?;
     let instance = api.control.instance(&caller, &which)?;
     let operation = api.control.current_operation(&instance).await?;
-    let body = Instance::of(&instance, operation.as_ref(), &api.control);
+    let history = api.control.health_history(instance.id).await?;
+    let body = Instance::of(&instance, operation.as_ref(), history, &api.control);
     Ok(axum::Json(body).into_response())
 }
 

@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::api::error::ApiError;
 use crate::api::input::Params;
 use crate::api::paging;
-use crate::model::health::Health;
+use crate::model::health::{Health, History, Transition};
 use crate::model::instance::{Endpoint, Spec};
 use crate::model::operation::{Claim, StepRecord};
 use crate::model::plugin::{PluginKind, PluginState, PluginStatus};
@@ -75,6 +75,8 @@ pub struct Instance<'a> {
     reservation: &'a Reservation,
     endpoints: &'a [Endpoint],
     health: Option<Health>,
+    /// Newest first.
+    health_history: Vec<Transition>,
     engine_build: ShownBuild,
     target_build: ShownBuild,
     operation: Option<Operation<'a>>,
@@ -136,6 +138,7 @@ impl<'a> Instance<'a> {
     pub fn of(
         instance: &'a model::Instance,
         operation: Option<&'a model::Operation>,
+        history: History,
         control: &Control,
     ) -> Self {
         let builds = control.builds(instance);
@@ -153,6 +156,7 @@ impl<'a> Instance<'a> {
             reservation: &instance.reservation,
             endpoints: &instance.endpoints,
             health: control.health().get(instance.id),
+            health_history: history.into_newest_first(),
             engine_build: ShownBuild::of(builds.engine),
             target_build: ShownBuild::of(builds.target),
             operation: operation.map(|operation| Operation::of(operation, control)),

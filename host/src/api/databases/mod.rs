@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 
 use super::Api;
+use super::edge::began;
 use super::error::{ApiError, ApiResult};
 use super::input::{Fields, Params};
 use super::paging;
@@ -63,7 +64,8 @@ async fn create(
         .await
         .map_err(named)?;
     let body = axum::Json(Accepted::of(&created.instance, &api.control));
-    let mut response = (StatusCode::CREATED, body).into_response();
+    let begun = (!created.replayed).then_some(created.instance.operation);
+    let mut response = began(begun.flatten(), (StatusCode::CREATED, body));
     if created.replayed {
         let value = header::HeaderValue::from_static("true");
         response.headers_mut().insert(REPLAYED, value);
@@ -90,7 +92,7 @@ async fn destroy(
         .delete_instance(&caller, &named_by(&id)?)
         .await?;
     let body = axum::Json(Database::of(&instance, &api.control));
-    Ok((StatusCode::ACCEPTED, body).into_response())
+    Ok(began(instance.operation, (StatusCode::ACCEPTED, body)))
 }
 
 async fn credentials(
