@@ -100,7 +100,9 @@ async fn a_client_that_drips_is_not_given_more_time() {
     let data = DataDir::new();
     let host = start(&data).await;
     let mut stream = connect(&host);
-    stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nx-drip: ").unwrap();
+    stream
+        .write_all(b"GET / HTTP/1.1\r\nhost: x\r\nx-drip: ")
+        .unwrap();
     let began = Instant::now();
     // A byte now and then is no progress.
     wait_for("it to be let go", async || {
@@ -140,15 +142,18 @@ async fn a_client_that_takes_no_answers_is_let_go() {
         host.key()
     );
     // It asks and asks, and never reads.
-    wait_for("nothing more to be taken from it, and it to be let go", async || {
-        loop {
-            match stream.write(ask.as_bytes()) {
-                Ok(_) => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
-                Err(_) => return Some(()),
+    wait_for(
+        "nothing more to be taken from it, and it to be let go",
+        async || {
+            loop {
+                match stream.write(ask.as_bytes()) {
+                    Ok(_) => {}
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
+                    Err(_) => return Some(()),
+                }
             }
-        }
-    })
+        },
+    )
     .await;
     wait_for("its connection to be closed", async || {
         (open_files(&host) <= before).then_some(())
@@ -180,7 +185,9 @@ async fn more_than_an_address_may_have_are_closed_at_once() {
     drop(many);
     wait_for("room for a good client", async || {
         let answer = host.try_post("/api/v1/databases", &body("")).await;
-        answer.is_ok_and(|answer| answer.status == 422).then_some(())
+        answer
+            .is_ok_and(|answer| answer.status == 422)
+            .then_some(())
     })
     .await;
 }

@@ -104,7 +104,8 @@ async fn what_was_acknowledged_before_the_end_is_there_after_it() {
 async fn a_request_under_way_is_waited_for_and_a_second_signal_does_not() {
     let data = DataDir::new();
     let config = data.path().join("berth.toml");
-    let patient = "[server]\nshutdown_grace = \"60s\"\nbody_timeout = \"60s\"\nrequest_timeout = \"60s\"\n";
+    let patient =
+        "[server]\nshutdown_grace = \"60s\"\nbody_timeout = \"60s\"\nrequest_timeout = \"60s\"\n";
     fs::write(&config, patient).unwrap();
     let flags = ["--config", config.to_str().unwrap()];
 

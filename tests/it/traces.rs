@@ -128,24 +128,43 @@ async fn one_trace_leads_from_the_request_to_each_capability_and_on_after_a_kill
         &["plugin call", "step", "operation", "request"],
         &["capability", "plugin call", "step", "operation", "request"],
     ] {
-        assert!(lines.iter().any(|line| line == expected), "{expected:?}: {lines:?}");
+        assert!(
+            lines.iter().any(|line| line == expected),
+            "{expected:?}: {lines:?}"
+        );
     }
-    let named = |name: &str| spans.iter().filter(move |span| span.name == name);
+    let named = |name: &'static str| spans.iter().filter(move |span| span.name == name);
     let root = named("request").next().unwrap();
     assert_eq!(attribute(root, "id").as_deref(), Some(&*request));
     assert_eq!(attribute(root, "status").as_deref(), Some("201"));
-    assert_eq!(attribute(root, "route").as_deref(), Some("/api/v1/databases"));
+    assert_eq!(
+        attribute(root, "route").as_deref(),
+        Some("/api/v1/databases")
+    );
     let driven = named("operation").next().unwrap();
     assert_eq!(attribute(driven, "id").as_deref(), Some(&*operation));
     assert_eq!(attribute(driven, "request").as_deref(), Some(&*request));
     assert_eq!(attribute(driven, "kind").as_deref(), Some("create"));
-    let steps: Vec<_> = named("step").filter_map(|s| attribute(s, "name")).collect();
-    for step in ["plan", "reserve", "secrets", "provision", "ready", "bootstrap", "verify"] {
+    let steps: Vec<_> = named("step").filter_map(|s| attribute(s, "step")).collect();
+    for step in [
+        "plan",
+        "reserve",
+        "secrets",
+        "provision",
+        "ready",
+        "bootstrap",
+        "verify",
+    ] {
         assert!(steps.iter().any(|s| s == step), "{step}: {steps:?}");
     }
-    let capabilities: Vec<_> = named("capability").filter_map(|s| attribute(s, "name")).collect();
+    let capabilities: Vec<_> = named("capability")
+        .filter_map(|s| attribute(s, "of"))
+        .collect();
     for capability in ["files", "process", "socket"] {
-        assert!(capabilities.iter().any(|c| c == capability), "{capabilities:?}");
+        assert!(
+            capabilities.iter().any(|c| c == capability),
+            "{capabilities:?}"
+        );
     }
 
     // Another process goes on in the trace that the request was part of.
@@ -185,7 +204,10 @@ fn lines_name_their_operation(data: &DataDir, operation: &str, request: &str) {
         let line: serde_json::Value = serde_json::from_str(line).expect(line);
         let spans = line["spans"].as_array().cloned().unwrap_or_default();
         for span in spans.iter().filter(|span| span["name"] == "operation") {
-            assert!(span["id"].is_string() && span["request"].is_string(), "{line}");
+            assert!(
+                span["id"].is_string() && span["request"].is_string(),
+                "{line}"
+            );
             if span["id"] == operation {
                 assert_eq!(span["request"], request, "{line}");
                 within += 1;

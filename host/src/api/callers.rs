@@ -82,7 +82,10 @@ impl Callers {
         let place = self.place(key).ok_or_else(|| {
             let most = self.0.limits.concurrent;
             let message = format!("{most} requests with this key are under way; wait for one");
-            (Met::Concurrency, Error::retry(Duration::from_secs(1), message))
+            (
+                Met::Concurrency,
+                Error::retry(Duration::from_secs(1), message),
+            )
         })?;
         match self.0.keys.check_key(&key) {
             Ok(()) => Ok(place),
@@ -104,11 +107,14 @@ impl Callers {
             inner.since_forgotten.store(0, Ordering::Relaxed);
             inner.strangers.retain_recent();
         }
-        inner.strangers.check_key(&network(address)).map_err(|early| {
-            let wait = early.wait_time_from(inner.clock.now());
-            let message = "too many requests without a known API key from this address";
-            (Met::Stranger, Error::retry(whole_seconds(wait), message))
-        })
+        inner
+            .strangers
+            .check_key(&network(address))
+            .map_err(|early| {
+                let wait = early.wait_time_from(inner.clock.now());
+                let message = "too many requests without a known API key from this address";
+                (Met::Stranger, Error::retry(whole_seconds(wait), message))
+            })
     }
 
     fn place(&self, key: KeyId) -> Option<Place> {

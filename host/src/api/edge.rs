@@ -75,7 +75,9 @@ pub async fn surround(State(api): State<Api>, mut request: Request, next: Next) 
     );
     let mut response = match admit(&api, &mut request, &id, &span) {
         Ok(place) => {
-            let response = answer(&api, request, next, &id).instrument(span.clone()).await;
+            let response = answer(&api, request, next, &id)
+                .instrument(span.clone())
+                .await;
             drop(place);
             response
         }

@@ -24,9 +24,9 @@ use axum::middleware;
 use axum::routing::get;
 
 use crate::service::Control;
-use error::ApiError;
 use callers::Callers;
 pub use callers::{CallerLimits, Pace};
+use error::ApiError;
 pub use metrics::{Counters, Metrics};
 
 /// What every handler shares.

@@ -193,7 +193,10 @@ mod tests {
                 .write_all(sent)
                 .and_then(|()| stream.read_to_string(&mut answer));
             let hung_up = |kind| matches!(kind, ErrorKind::ConnectionReset | ErrorKind::BrokenPipe);
-            assert!(ended.as_ref().err().is_none_or(|e| hung_up(e.kind())), "{ended:?}");
+            assert!(
+                ended.as_ref().err().is_none_or(|e| hung_up(e.kind())),
+                "{ended:?}"
+            );
             answer
         });
         exchange.await.unwrap()
@@ -239,7 +242,11 @@ mod tests {
         // Half of what tells HTTP/2 apart.
         assert_eq!(exchange(running.address, b"PRI * HTT").await, "");
         let kept_open = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n";
-        assert!(exchange(running.address, kept_open).await.ends_with("served"));
+        assert!(
+            exchange(running.address, kept_open)
+                .await
+                .ends_with("served")
+        );
     }
 
     #[tokio::test]

@@ -112,7 +112,7 @@ impl Driver<'_> {
             OnFailure::Unwind => operation.deadline,
             OnFailure::Insist => None,
         };
-        let span = info_span!("step", name, attempt = context.attempt);
+        let span = info_span!("step", step = name, attempt = context.attempt);
         let acted = self.act(W::run(step, &context, &mut draft), deadline);
         match acted.instrument(span).await? {
             Acted::Answered(Ok(changes)) => {
@@ -145,7 +145,7 @@ impl Driver<'_> {
         let operation = self.journal.note_attempt(name).await;
         let context = self.context(&operation, name).await?;
         let mut draft = state.clone();
-        let span = info_span!("step", name, attempt = context.attempt, undo = true);
+        let span = info_span!("step", step = name, attempt = context.attempt, undo = true);
         let acted = self.act(W::undo(step, &context, &mut draft), None);
         match acted.instrument(span).await? {
             Acted::Answered(Ok(())) => {

@@ -80,7 +80,9 @@ async fn strangers_have_a_pace_by_address_and_hold_up_no_good_key() {
         ask.send().await
     };
     from(here, None).await.refused(401, "unauthenticated");
-    from(here, Some("guess")).await.refused(401, "unauthenticated");
+    from(here, Some("guess"))
+        .await
+        .refused(401, "unauthenticated");
     let refused = from("192.0.2.7:4001", Some("another guess")).await;
     assert_eq!(refused.header("retry-after"), Some("1"));
     refused.refused(429, "too_many_requests");
@@ -172,7 +174,10 @@ async fn an_instance_shows_how_it_has_fared() {
     let healthy = history("healthy").await;
     assert!(healthy.len() >= 3, "{healthy:?}");
     let times: Vec<&str> = healthy.iter().map(|t| t["at"].as_str().unwrap()).collect();
-    assert!(times.is_sorted_by(|newer, older| newer >= older), "{times:?}");
+    assert!(
+        times.is_sorted_by(|newer, older| newer >= older),
+        "{times:?}"
+    );
 
     // It can be read for as long as the instance.
     berth.delete(&format!("{DATABASES}/{id}")).await.expect(202);

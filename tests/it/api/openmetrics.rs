@@ -31,7 +31,10 @@ pub fn check(text: &str) {
             continue;
         }
         let (series, value) = sample(line);
-        assert!(series.0.starts_with(&family), "outside of its family: {line}");
+        assert!(
+            series.0.starts_with(&family),
+            "outside of its family: {line}"
+        );
         assert!(series.0.starts_with("berth_"), "{line}");
         let suffix = &series.0[family.len()..];
         let allowed: &[&str] = match types[&family].as_str() {
@@ -94,7 +97,10 @@ fn histogram(name: &str, values: &BTreeMap<Series, f64>) {
     }
     for (labels, mut rising) in buckets {
         rising.sort_by(|one, other| one.0.total_cmp(&other.0));
-        assert!(rising.is_sorted_by(|one, other| one.1 <= other.1), "{rising:?}");
+        assert!(
+            rising.is_sorted_by(|one, other| one.1 <= other.1),
+            "{rising:?}"
+        );
         let count = values[&(format!("{name}_count"), labels)];
         assert_eq!(rising.last(), Some(&(f64::INFINITY, count)), "{name}");
     }
@@ -104,5 +110,7 @@ fn histogram(name: &str, values: &BTreeMap<Series, f64>) {
 #[should_panic(expected = "twice")]
 fn a_series_that_stands_there_twice_is_found() {
     let line = "berth_x{a=\"b\"} 1\n";
-    check(&format!("# HELP berth_x X.\n# TYPE berth_x gauge\n{line}{line}# EOF\n"));
+    check(&format!(
+        "# HELP berth_x X.\n# TYPE berth_x gauge\n{line}{line}# EOF\n"
+    ));
 }

@@ -61,7 +61,10 @@ async fn its_history_outlives_the_host_and_goes_with_the_instance() {
     node.supervise(|config| config.retention = Duration::ZERO);
     sleep(Duration::from_secs(1200)).await;
     let left: Vec<_> = machine.keys();
-    assert!(!left.iter().any(|key| key.starts_with("health/")), "{left:?}");
+    assert!(
+        !left.iter().any(|key| key.starts_with("health/")),
+        "{left:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -271,7 +271,7 @@ async fn blocking<T: Send + 'static>(
     what: &'static str,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Error> {
-    let span = inner_span!("capability", name = "files", call = what);
+    let span = inner_span!("capability", of = "files", call = what);
     AbortOnDropHandle::new(tokio::task::spawn_blocking(work))
         .instrument(span)
         .await

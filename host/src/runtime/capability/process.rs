@@ -38,7 +38,7 @@ impl Process {
             .ok_or_else(|| types::Error::Failed("this call is not about an instance".to_owned()))?;
         let given_up = GivenUp(Arc::new(AtomicBool::new(false)));
         let shims = Shims::new(scope, Arc::clone(&given_up.0));
-        let span = inner_span!("capability", name = "process", call = what);
+        let span = inner_span!("capability", of = "process", call = what);
         let inside = span.clone();
         tokio::task::spawn_blocking(move || inside.in_scope(|| work(&shims)))
             .instrument(span)
@@ -97,7 +97,9 @@ impl process::Host for Process {
 
     async fn log_tail(&mut self, member: String, max_bytes: u32) -> Result<String, types::Error> {
         let max = max_bytes.min(MAX_TAIL) as usize;
-        self.on_member("log-tail", member, move |shims, member| shims.log_tail(member, max))
-            .await
+        self.on_member("log-tail", member, move |shims, member| {
+            shims.log_tail(member, max)
+        })
+        .await
     }
 }

@@ -129,7 +129,7 @@ impl HostTcpSocket for SocketsView<'_> {
         let Some(destination) = destination else {
             return Ok(Err(ErrorCode::AccessDenied));
         };
-        let span = inner_span!("capability", name = "socket", call = "connect");
+        let span = inner_span!("capability", of = "socket", call = "connect");
         let dialled = Box::pin(destination.dial().instrument(span));
         socket.phase = Phase::Connecting(dialled, address);
         Ok(Ok(()))

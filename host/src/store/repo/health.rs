@@ -5,7 +5,7 @@ use super::commit::{ATTEMPTS, Draft, gave_up};
 use super::encoding::store_error;
 use super::{Repo, keys};
 use crate::model::health::History;
-use crate::model::{InstanceId, Phase, Result};
+use crate::model::{Instance, InstanceId, Phase, Result};
 use crate::store::StoreError;
 
 impl Repo {
@@ -18,7 +18,8 @@ impl Repo {
     /// Record it, unless the instance is deleted: what is written then could outlive its record.
     pub async fn put_health_history(&self, id: InstanceId, history: &History) -> Result<()> {
         for _ in 0..ATTEMPTS {
-            let Some((instance, version)) = self.read_if_there(id).await? else {
+            let found = self.read::<Instance>(&keys::instance(id)).await?;
+            let Some((instance, version)) = found else {
                 return Ok(());
             };
             if instance.phase() == Phase::Deleted {
@@ -36,12 +37,5 @@ impl Repo {
         }
         let key = keys::instance(id);
         Err(gave_up(StoreError::Conflict { key }))
-    }
-
-    async fn read_if_there(
-        &self,
-        id: InstanceId,
-    ) -> Result<Option<(crate::model::Instance, u64)>> {
-        self.read(&keys::instance(id)).await
     }
 }
