@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use berth::model::InstanceId;
 use berth::model::instance::{Name, Spec};
 use berth::model::resources::{GIB, NodeSize};
-use berth::runtime::{Engine, Limits, Plugins, Programs, Runtime, RuntimeConfig};
+use berth::runtime::{Engine, Limits, OnCall, Plugins, Programs, Runtime, RuntimeConfig};
 
 use crate::grpc::{self, Planner};
 use crate::host::{binary, directory};
@@ -81,6 +81,7 @@ async fn engine(folder: &std::path::Path) -> Arc<dyn Engine> {
         limits: Limits::default(),
         compile_threads: 1,
         berth_exe: binary(),
+        on_call: OnCall::default(),
     })
     .await
     .expect("the runtime opens");

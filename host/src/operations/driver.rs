@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, error, info, info_span, warn};
 
+use super::clock::backoff;
 use super::config::NodeConfig;
 use super::journal::{Finish, Gone, Journal};
 use super::plain::plain;
@@ -26,7 +27,6 @@ use crate::store::repo::{Changes, Repo};
 /// No pause is longer, whatever asked for it.
 pub const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// Shorter pauses are waited out here, without a commit; longer ones are stored, and nobody waits.
 const PARK_FROM: Duration = Duration::from_secs(2);
 
@@ -277,7 +277,7 @@ impl Driver<'_> {
         let why = self.recordable(why).await;
         let operation = self.journal.read().await;
         let mut pause = after
-            .unwrap_or_else(|| backoff(context.attempt))
+            .unwrap_or_else(|| backoff(context.attempt, LONGEST_PAUSE))
             .clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
         if let (Some(deadline), false) = (
             operation.deadline,
@@ -493,11 +493,4 @@ fn begin_next(operation: &mut Operation, now: Timestamp) {
         record.state = StepState::Started;
         record.started_at.get_or_insert(now);
     }
-}
-
-fn backoff(attempt: u32) -> Duration {
-    let doublings = attempt.saturating_sub(1).min(16);
-    FIRST_PAUSE
-        .saturating_mul(1 << doublings)
-        .min(LONGEST_PAUSE)
 }
