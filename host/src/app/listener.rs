@@ -92,9 +92,7 @@ impl Listener {
         });
         let mut server = axum_server::from_tcp(self.socket)
             .map_err(Error::internal)?
-            .handle(handle)
-            // Without this a connection is first looked at for another version, for as long as it says nothing.
-            .http1_only();
+            .handle(handle);
         server
             .http_builder()
             .http1()
@@ -102,13 +100,19 @@ impl Listener {
             .header_read_timeout(self.header_timeout);
         let service = router.into_make_service_with_connect_info::<SocketAddr>();
         let connections = Connections::new(self.bounds, open);
+        // Only HTTP/1, or a connection is first looked at for another version, for as long as it says nothing. Said
+        // last: a change of the acceptor forgets it.
         let served = match self.tls {
-            None => server.acceptor(connections).serve(service).await,
+            None => {
+                let server = server.acceptor(connections).http1_only();
+                server.serve(service).await
+            }
             Some(tls) => {
                 let acceptor = RustlsAcceptor::new(tls)
                     .handshake_timeout(self.header_timeout)
                     .acceptor(connections);
-                server.acceptor(acceptor).serve(service).await
+                let server = server.acceptor(acceptor).http1_only();
+                server.serve(service).await
             }
         };
         served

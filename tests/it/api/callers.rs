@@ -207,4 +207,15 @@ async fn metrics_are_sound_and_say_how_databases_fare() {
         assert!(text.lines().any(|l| l == line), "{line} is not in {text}");
     }
     super::openmetrics::check(&text);
+    // Paths and names that anybody may make up are no labels.
+    for number in 0..40 {
+        berth.get(&format!("/nothing/{number}")).await.expect(404);
+        berth
+            .get(&format!("{DATABASES}/db_{number:08x}"))
+            .await
+            .expect(404);
+    }
+    let text = berth.admin_get("/metrics").await.expect(200);
+    let routes = super::openmetrics::cardinality(text.as_str().unwrap(), "route");
+    assert!(routes < 10, "{routes} routes");
 }
