@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use berth::model::InstanceId;
 use berth::model::instance::{Name, Spec};
 use berth::model::resources::{GIB, NodeSize};
-use berth::runtime::{Engine, InstanceBounds, Limits, Plugins, Programs, Runtime, RuntimeConfig};
+use berth::runtime::{
+    Engine, InstanceBounds, Limits, OnCall, Plugins, Programs, Runtime, RuntimeConfig,
+};
 
 use crate::grpc::{self, Planner};
 use crate::host::{binary, directory};
@@ -82,6 +84,7 @@ async fn engine(folder: &std::path::Path) -> Arc<dyn Engine> {
         compile_threads: 1,
         berth_exe: binary(),
         bounds: InstanceBounds::default(),
+        on_call: OnCall::default(),
     })
     .await
     .expect("the runtime opens");

@@ -143,6 +143,7 @@ fn operation() -> NewOperation {
         deadline: None,
         after: None,
         request_id: None,
+        trace: None,
     }
 }
 

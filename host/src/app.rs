@@ -2,6 +2,7 @@
 //! runs beside the requests, and ends it in order.
 
 mod admin_key;
+mod connections;
 mod data_dir;
 mod listener;
 
@@ -12,11 +13,11 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{Api, Limits, OperationMetrics};
+use crate::api::{Api, Counters, Limits};
 use crate::config::Config;
 use crate::model::{Error, NodeName, Result};
 use crate::operations::{Executor, NodeConfig, OnEnd};
-use crate::runtime::{Plugins, Runtime};
+use crate::runtime::{OnCall, Plugins, Runtime, RuntimeConfig};
 use crate::service::{self, Control};
 use crate::store::Repo;
 use crate::store::sled::Sled;
@@ -37,17 +38,21 @@ pub struct App {
 pub struct Parts {
     pub repo: Repo,
     pub plugins: Arc<dyn Plugins>,
+    pub counters: Counters,
 }
 
 impl App {
     /// Start the parts around a store and plugins.
     pub async fn start(config: &Config, parts: Parts) -> Result<Self> {
-        let Parts { repo, plugins } = parts;
+        let Parts {
+            repo,
+            plugins,
+            counters,
+        } = parts;
         let stop = CancellationToken::new();
-        let ended = OperationMetrics::default();
         let node = NodeConfig {
             on_end: OnEnd::new({
-                let ended = ended.clone();
+                let ended = counters.operations.clone();
                 move |operation| ended.count(operation)
             }),
             ..config.node()
@@ -81,8 +86,10 @@ impl App {
         let limits = Limits {
             body_bytes: config.server.body_limit_bytes,
             request_timeout: config.server.request_timeout,
+            body_timeout: config.server.body_timeout,
+            callers: config.callers(),
         };
-        let router = Api::new(control.clone(), ended, limits).router();
+        let router = Api::new(control.clone(), counters, limits).router();
         Ok(Self {
             control,
             router,
@@ -97,6 +104,11 @@ impl App {
 
     pub fn router(&self) -> axum::Router {
         self.router.clone()
+    }
+
+    /// Ends what runs beside the requests, so that it can end while the last of them are answered.
+    fn stopper(&self) -> CancellationToken {
+        self.stop.clone()
     }
 
     /// End what runs beside the requests. Operations are left where they are and go on at the next start.
@@ -117,17 +129,42 @@ pub async fn serve(config: Config) -> Result<()> {
     let data = DataDir::open(&config.data_dir)?;
     let repo = open_repo(&data).await?;
     admin_key::ensure(&repo, &data, config.default_project()?).await?;
-    let runtime = Runtime::open(config.runtime(data.path(), &plugins_dir(&config)?)?).await?;
-    let plugins: Arc<dyn Plugins> = Arc::new(runtime);
-    let app = App::start(&config, Parts { repo, plugins }).await?;
+    let counters = Counters::default();
+    let runtime = RuntimeConfig {
+        on_call: counted(&counters),
+        ..config.runtime(data.path(), &plugins_dir(&config)?)?
+    };
+    let plugins: Arc<dyn Plugins> = Arc::new(Runtime::open(runtime).await?);
+    let open = counters.connections.clone();
+    let parts = Parts {
+        repo,
+        plugins,
+        counters,
+    };
+    let app = App::start(&config, parts).await?;
 
     let address = listener.address();
     let took = began.elapsed();
     tracing::info!(%address, tls = listener.is_tls(), data = %data.path().display(), ?took, "berth serves");
-    let served = listener.serve(app.router(), asked_to_end()).await;
+    // One grace for both: steps end or are parked while the last requests are answered.
+    let stop = app.stopper();
+    let end = async move {
+        asked_to_end().await;
+        stop.cancel();
+    };
+    let served = listener.serve(app.router(), open, end).await;
     app.stop().await;
     tracing::info!("berth has ended; the databases go on");
     served
+}
+
+/// Calls into plugins as `/metrics` shows them.
+fn counted(counters: &Counters) -> OnCall {
+    let calls = counters.calls.clone();
+    OnCall::new(move |called| {
+        let outcome = called.ending.as_str();
+        calls.count(called.plugin, called.function, outcome, called.took);
+    })
 }
 
 /// The records of a data directory.

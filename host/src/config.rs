@@ -10,6 +10,7 @@ mod values;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -31,7 +32,9 @@ pub struct Config {
     /// The project of the first key.
     pub default_project: String,
     pub server: Server,
+    pub callers: Callers,
     pub log: Log,
+    pub traces: Traces,
     pub node: Node,
     pub operations: Operations,
     pub supervisor: Supervisor,
@@ -59,9 +62,37 @@ pub struct Server {
     pub request_timeout: Duration,
     #[serde(with = "values::duration")]
     pub header_timeout: Duration,
+    #[serde(with = "values::duration")]
+    pub body_timeout: Duration,
+    #[serde(with = "values::duration")]
+    pub write_timeout: Duration,
     pub body_limit_bytes: usize,
+    pub max_connections: usize,
+    pub max_connections_per_address: usize,
     #[serde(with = "values::duration")]
     pub shutdown_grace: Duration,
+}
+
+/// What each caller may ask for.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Callers {
+    pub requests_per_second: NonZeroU32,
+    /// At once, after a rest.
+    pub burst: NonZeroU32,
+    /// Requests with one key at the same time.
+    pub concurrent: usize,
+    /// Without a good key, from one address.
+    pub strangers_per_second: NonZeroU32,
+    pub strangers_burst: NonZeroU32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Traces {
+    /// Where a collector takes OTLP over HTTP. None: no traces.
+    pub otlp_endpoint: Option<String>,
+    pub sample_percent: u8,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]

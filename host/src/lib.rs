@@ -14,3 +14,4 @@ pub mod shim;
 pub mod store;
 pub mod supervisor;
 pub mod telemetry;
+mod trace;

@@ -2,6 +2,7 @@
 //! plugins that are not real.
 
 mod admin;
+mod callers;
 mod creation;
 mod described;
 mod edge;
@@ -10,6 +11,7 @@ mod idempotency;
 mod lifecycle;
 mod lists;
 mod offer;
+pub mod openmetrics;
 mod passwords;
 mod refusals;
 mod verbs;

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "in a test it is an assertion")]
 
 mod api;
+mod clients;
 mod command_line;
 mod confinement;
 mod faults;
@@ -10,7 +11,9 @@ mod lifecycle;
 mod openapi;
 mod runtime;
 mod shim;
+mod shutdown;
 mod survival;
 mod sweep;
 mod tidy;
+mod traces;
 mod verbs;

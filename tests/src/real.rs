@@ -301,6 +301,21 @@ impl Host {
         self.child.try_wait().expect("wait").is_none()
     }
 
+    /// The key that opens everything.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.child.id()).expect("a process id");
+        kill(Pid::from_raw(pid), signal).expect("it can be signalled");
+    }
+
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Option<std::process::ExitStatus> {
+        self.child.try_wait().expect("wait")
+    }
+
     /// As a power cut would, but for the page cache.
     pub fn kill9(&mut self) {
         let _ = self.child.kill();

@@ -1,11 +1,11 @@
-//! Who calls: the key in `Authorization: Bearer …` or `X-Auth-Token`. Checked before a body is read.
+//! Who calls: the key in `Authorization: Bearer …` or `X-Auth-Token`. The edge looks it up, before a body is read.
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 
 use super::Api;
-use super::edge::RequestId;
+use super::edge::Known;
 use super::error::ApiError;
 use crate::model::Error;
 use crate::model::project::Role;
@@ -19,17 +19,15 @@ pub struct Admin(pub Caller);
 impl FromRequestParts<Api> for Caller {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, ApiError> {
-        let secret = secret(&parts.headers).ok_or_else(|| {
-            Error::unauthenticated(
-                "an API key is needed: `Authorization: Bearer KEY` or `X-Auth-Token: KEY`",
-            )
-        })?;
-        let request_id = parts.extensions.get::<RequestId>();
-        let caller = api
-            .control
-            .authenticate(secret, request_id.map(RequestId::as_str))?;
-        Ok(caller)
+    async fn from_request_parts(parts: &mut Parts, _: &Api) -> Result<Self, ApiError> {
+        if let Some(Known(caller)) = parts.extensions.get::<Known>() {
+            return Ok(caller.clone());
+        }
+        let message = match secret(&parts.headers) {
+            Some(_) => "this API key is not known",
+            None => "an API key is needed: `Authorization: Bearer KEY` or `X-Auth-Token: KEY`",
+        };
+        Err(Error::unauthenticated(message).into())
     }
 }
 
@@ -47,7 +45,7 @@ impl FromRequestParts<Api> for Admin {
     }
 }
 
-fn secret(headers: &HeaderMap) -> Option<&str> {
+pub(super) fn secret(headers: &HeaderMap) -> Option<&str> {
     let bearer = headers
         .get(header::AUTHORIZATION)
         .and_then(|value| value.to_str().ok())

@@ -1,4 +1,5 @@
-//! What surrounds every request: its id, its time limit, its count, and the body of its error.
+//! What surrounds every request: its id, its span, what its caller may still ask for, its time limit, its count, and
+//! the body of its error.
 //!
 //! It is on the path of every read, so it logs nothing below an error unless debugging is asked for.
 
@@ -9,15 +10,20 @@ use std::time::Instant;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
-use tracing::Instrument;
+use tracing::field::Empty;
+use tracing::{Instrument, Span, error_span};
 
-use super::Api;
+use super::callers::{self, Place};
 use super::error::ApiError;
-use crate::model::Error;
+use super::{Api, auth};
+use crate::model::{Error, OperationId};
+use crate::service::Caller;
+use crate::trace;
 
 const HEADER: HeaderName = HeaderName::from_static("x-request-id");
+const OPERATION: HeaderName = HeaderName::from_static("x-operation-id");
 const LONGEST_ID: usize = 128;
 
 /// Names a request in its answer, its errors, the log and the operation it began.
@@ -45,6 +51,10 @@ impl RequestId {
     }
 }
 
+/// Who asks, once the key was found to be a good one.
+#[derive(Clone)]
+pub struct Known(pub Caller);
+
 /// The outermost layer.
 pub async fn surround(State(api): State<Api>, mut request: Request, next: Next) -> Response {
     let begun = Instant::now();
@@ -54,21 +64,86 @@ pub async fn surround(State(api): State<Api>, mut request: Request, next: Next) 
     let route = route.as_ref().map_or("unmatched", MatchedPath::as_str);
     request.extensions_mut().insert(id.clone());
 
-    let span = tracing::debug_span!("request", id = id.as_str(), %method, route);
-    let served = AssertUnwindSafe(next.run(request)).catch_unwind();
-    let served = tokio::time::timeout(api.limits.request_timeout, served);
-    let mut response = match served.instrument(span).await {
-        Ok(Ok(response)) => finish(response, &id),
-        Ok(Err(_)) => complete(&Error::internal("the handler panicked").into(), &id),
-        Err(_) => complete(&ApiError::timeout(), &id),
+    // Of the highest level, so that no line of the log goes without the id, whatever is logged.
+    let span = error_span!(
+        "request",
+        id = id.as_str(),
+        %method,
+        route,
+        status = Empty,
+        otel.status_code = Empty
+    );
+    let mut response = match admit(&api, &mut request, &id, &span) {
+        Ok(place) => {
+            let response = answer(&api, request, next, &id)
+                .instrument(span.clone())
+                .await;
+            drop(place);
+            response
+        }
+        Err(refused) => complete(&refused, &id),
     };
     if let Ok(value) = HeaderValue::from_str(id.as_str()) {
         response.headers_mut().insert(HEADER, value);
     }
+    let status = response.status();
+    span.record("status", status.as_u16());
+    if status.is_server_error() {
+        span.record("otel.status_code", "ERROR");
+    }
     api.metrics
         .http
-        .count(&method, route, response.status(), begun.elapsed());
+        .count(&method, route, status, begun.elapsed());
     response
+}
+
+/// An answer that names the operation which the request began.
+pub fn began(operation: Option<OperationId>, response: impl IntoResponse) -> Response {
+    let mut response = response.into_response();
+    let value = operation.and_then(|id| HeaderValue::try_from(id.to_string()).ok());
+    if let Some(value) = value {
+        response.headers_mut().insert(OPERATION, value);
+    }
+    response
+}
+
+/// Let the request in if its key, or else its address, has not had enough. Only who has a good key may have it
+/// be part of a trace.
+fn admit(
+    api: &Api,
+    request: &mut Request,
+    id: &RequestId,
+    span: &Span,
+) -> Result<Option<Place>, ApiError> {
+    let known = auth::secret(request.headers())
+        .and_then(|secret| api.control.authenticate(secret, Some(id.as_str())).ok());
+    let admitted = match &known {
+        Some(caller) => api.callers.admit(caller.key).map(Some),
+        None => {
+            let address = callers::address_of(request.extensions());
+            api.callers.admit_stranger(address).map(|()| None)
+        }
+    };
+    let place = admitted.map_err(|(met, error)| {
+        api.metrics.http.count_refused(met);
+        ApiError::from(error)
+    })?;
+    if let Some(caller) = known {
+        if let Some(parent) = request.headers().get(trace::HEADER) {
+            trace::continue_from(span, parent.to_str().unwrap_or_default());
+        }
+        request.extensions_mut().insert(Known(caller));
+    }
+    Ok(place)
+}
+
+async fn answer(api: &Api, request: Request, next: Next, id: &RequestId) -> Response {
+    let served = AssertUnwindSafe(next.run(request)).catch_unwind();
+    match tokio::time::timeout(api.limits.request_timeout, served).await {
+        Ok(Ok(response)) => finish(response, id),
+        Ok(Err(_)) => complete(&Error::internal("the handler panicked").into(), id),
+        Err(_) => complete(&ApiError::timeout(), id),
+    }
 }
 
 /// Give an error its body, now that the request's id is known.

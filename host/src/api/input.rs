@@ -9,7 +9,9 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Number, Value};
+use tokio::time::timeout;
 
+use super::Api;
 use super::error::ApiError;
 use crate::model::FieldProblem;
 
@@ -75,16 +77,18 @@ impl Fields {
     }
 }
 
-impl<S: Send + Sync> FromRequest<S> for Fields {
+impl FromRequest<Api> for Fields {
     type Rejection = Response;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
+    async fn from_request(request: Request, api: &Api) -> Result<Self, Response> {
         if !is_json(request.headers()) {
             let message = "send the body as JSON, with the header `Content-Type: application/json`";
             let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
             return Err(ApiError::http(status, "unsupported_media_type", message).into_response());
         }
-        let bytes = Bytes::from_request(request, state).await;
+        let bytes = Bytes::from_request(request, api);
+        let bytes = timeout(api.limits.body_timeout, bytes).await;
+        let bytes = bytes.map_err(|_| too_slow().into_response())?;
         let bytes = bytes.map_err(|rejection| unread(&rejection).into_response())?;
         parse(&bytes).map_err(IntoResponse::into_response)
     }
@@ -233,6 +237,11 @@ fn whole(number: &Number) -> Option<i64> {
     }
     let float = number.as_f64().filter(|float| float.abs() <= EXACT)?;
     (float.fract() == 0.0).then_some(float as i64)
+}
+
+fn too_slow() -> ApiError {
+    let message = "the body did not arrive in time";
+    ApiError::http(StatusCode::REQUEST_TIMEOUT, "body_too_slow", message)
 }
 
 /// As people call it. Never the value: it may be a secret in the wrong place.

@@ -1,20 +1,24 @@
 //! Counts and times for Prometheus. What is counted lives here; what is read at the moment of asking is taken
 //! from the control plane then.
 
+mod calls;
+mod now;
+
 use std::time::Duration;
 
 use axum::http::{Method, StatusCode};
-use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
-use prometheus_client::metrics::MetricType;
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use super::callers::Met;
 use crate::model::{Operation, Result};
 use crate::service::Control;
+pub use calls::Calls;
+use now::Now;
 
 /// Upper bounds in seconds: from a read out of memory to a request that waits for a server.
 const BUCKETS: [f64; 12] = [
@@ -34,6 +38,7 @@ pub struct Metrics {
 pub struct Http {
     requests: Family<Answered, Counter>,
     seconds: Family<Asked, Histogram>,
+    refused: Family<Refused, Counter>,
 }
 
 /// Operations that have ended in this process.
@@ -63,18 +68,26 @@ struct Asked {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct InPhase {
-    phase: &'static str,
-    engine: String,
+struct Refused {
+    limit: &'static str,
+}
+
+/// What is told from elsewhere as it happens, and so is there before there is anything to ask. Clones are the same.
+#[derive(Clone, Default)]
+pub struct Counters {
+    pub operations: Operations,
+    pub calls: Calls,
+    /// Connections of clients that are open.
+    pub connections: Gauge,
 }
 
 impl Metrics {
-    /// `operations` is told of what ends from the start, before there is anything to ask about it.
-    pub fn new(control: Control, operations: Operations) -> Self {
+    pub fn new(control: Control, counters: Counters) -> Self {
         let mut registry = Registry::with_prefix("berth");
         let http = Http {
             requests: Family::default(),
             seconds: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
+            refused: Family::default(),
         };
         registry.register("http_requests", "Requests answered", http.requests.clone());
         registry.register(
@@ -82,14 +95,25 @@ impl Metrics {
             "Time from a request to its answer",
             http.seconds.clone(),
         );
-        let ended = operations.ended.clone();
+        registry.register(
+            "http_requests_refused",
+            "Requests that were turned away because of a limit on their caller",
+            http.refused.clone(),
+        );
+        registry.register(
+            "http_connections",
+            "Connections of clients that are open",
+            counters.connections.clone(),
+        );
+        let ended = counters.operations.ended.clone();
         registry.register("operations", "Operations that have ended", ended);
         registry.register(
             "operation_seconds",
             "Time from the request for an operation to its end",
-            operations.seconds.clone(),
+            counters.operations.seconds.clone(),
         );
-        registry.register_collector(Box::new(Instances(control)));
+        counters.calls.register(&mut registry);
+        registry.register_collector(Box::new(Now(control)));
         Self { http, registry }
     }
 
@@ -118,6 +142,11 @@ impl Http {
             .get_or_create(&asked)
             .observe(took.as_secs_f64());
     }
+
+    pub fn count_refused(&self, met: Met) {
+        let limit = met.as_str();
+        self.refused.get_or_create(&Refused { limit }).inc();
+    }
 }
 
 impl Default for Operations {
@@ -139,25 +168,6 @@ impl Operations {
         let took = ended.duration_since(operation.created_at).as_secs_f64();
         self.ended.get_or_create(&labels).inc();
         self.seconds.get_or_create(&labels).observe(took);
-    }
-}
-
-/// Databases as they are recorded, counted when they are asked for.
-#[derive(Debug)]
-struct Instances(Control);
-
-impl Collector for Instances {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> std::fmt::Result {
-        let help = "Databases by phase and engine";
-        let mut gauge = encoder.encode_descriptor("instances", help, None, MetricType::Gauge)?;
-        for ((phase, engine), count) in self.0.repo().view().counts() {
-            let labels = InPhase {
-                phase: phase.as_str(),
-                engine,
-            };
-            ConstGauge::new(count).encode(gauge.encode_family(&labels)?)?;
-        }
-        Ok(())
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod admin;
 mod auth;
+mod callers;
 mod databases;
 mod docs;
 mod edge;
@@ -25,8 +26,10 @@ use axum::middleware;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::service::Control;
+use callers::Callers;
+pub use callers::{CallerLimits, Pace};
 use error::ApiError;
-pub use metrics::{Metrics, Operations as OperationMetrics};
+pub use metrics::{Counters, Metrics};
 
 /// What every handler shares.
 #[derive(Clone)]
@@ -34,21 +37,26 @@ pub struct Api {
     pub control: Control,
     pub metrics: Arc<Metrics>,
     pub limits: Limits,
+    callers: Callers,
 }
 
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     pub body_bytes: usize,
     pub request_timeout: Duration,
+    /// For a client to send a whole body.
+    pub body_timeout: Duration,
+    pub callers: CallerLimits,
 }
 
 impl Api {
-    pub fn new(control: Control, operations: OperationMetrics, limits: Limits) -> Self {
-        let metrics = Arc::new(Metrics::new(control.clone(), operations));
+    pub fn new(control: Control, counters: Counters, limits: Limits) -> Self {
+        let metrics = Arc::new(Metrics::new(control.clone(), counters));
         Self {
             control,
             metrics,
             limits,
+            callers: Callers::new(limits.callers),
         }
     }
 

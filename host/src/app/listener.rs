@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use axum::Router;
 use axum_server::Handle;
-use axum_server::accept::NoDelayAcceptor;
 use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
 use hyper_util::rt::TokioTimer;
+use prometheus_client::metrics::gauge::Gauge;
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
+use super::connections::{Bounds, Connections};
 use crate::config::Server;
 use crate::model::{Error, Result};
 
@@ -22,6 +23,7 @@ pub struct Listener {
     address: SocketAddr,
     tls: Option<RustlsConfig>,
     header_timeout: Duration,
+    bounds: Bounds,
     grace: Duration,
 }
 
@@ -56,6 +58,11 @@ impl Listener {
             address,
             tls,
             header_timeout: config.header_timeout,
+            bounds: Bounds {
+                most: config.max_connections,
+                most_per_address: config.max_connections_per_address,
+                write_timeout: config.write_timeout,
+            },
             grace: config.shutdown_grace,
         })
     }
@@ -68,10 +75,11 @@ impl Listener {
         self.tls.is_some()
     }
 
-    /// Until `end`; requests under way then have a while to be answered.
+    /// Until `end`; requests under way then have a while to be answered. `open` counts connections.
     pub async fn serve(
         self,
         router: Router,
+        open: Gauge,
         end: impl Future<Output = ()> + Send + 'static,
     ) -> Result<()> {
         let handle = Handle::new();
@@ -90,12 +98,21 @@ impl Listener {
             .http1()
             .timer(TokioTimer::new())
             .header_read_timeout(self.header_timeout);
-        let service = router.into_make_service();
+        let service = router.into_make_service_with_connect_info::<SocketAddr>();
+        let connections = Connections::new(self.bounds, open);
+        // Only HTTP/1, or a connection is first looked at for another version, for as long as it says nothing. Said
+        // last: a change of the acceptor forgets it.
         let served = match self.tls {
-            None => server.acceptor(NoDelayAcceptor::new()).serve(service).await,
+            None => {
+                let server = server.acceptor(connections).http1_only();
+                server.serve(service).await
+            }
             Some(tls) => {
-                let acceptor = RustlsAcceptor::new(tls).acceptor(NoDelayAcceptor::new());
-                server.acceptor(acceptor).serve(service).await
+                let acceptor = RustlsAcceptor::new(tls)
+                    .handshake_timeout(self.header_timeout)
+                    .acceptor(connections);
+                let server = server.acceptor(acceptor).http1_only();
+                server.serve(service).await
             }
         };
         served
@@ -124,7 +141,7 @@ fn tls(cert: &std::path::Path, key: &std::path::Path) -> Result<RustlsConfig> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{Read, Write};
+    use std::io::{ErrorKind, Read, Write};
     use std::net::TcpStream;
 
     use axum::routing::get;
@@ -159,7 +176,7 @@ mod tests {
             // A dropped sender ends it too.
             let _ = ended.await;
         };
-        let served = tokio::spawn(listener.serve(router, end_of_test));
+        let served = tokio::spawn(listener.serve(router, Gauge::default(), end_of_test));
         Running {
             address,
             end,
@@ -174,9 +191,16 @@ mod tests {
             stream
                 .set_read_timeout(Some(Duration::from_secs(60)))
                 .unwrap();
-            stream.write_all(sent).unwrap();
             let mut answer = String::new();
-            stream.read_to_string(&mut answer).unwrap();
+            // Whoever is not let in may be hung up on in the middle of it.
+            let ended = stream
+                .write_all(sent)
+                .and_then(|()| stream.read_to_string(&mut answer));
+            let hung_up = |kind| matches!(kind, ErrorKind::ConnectionReset | ErrorKind::BrokenPipe);
+            assert!(
+                ended.as_ref().err().is_none_or(|e| hung_up(e.kind())),
+                "{ended:?}"
+            );
             answer
         });
         exchange.await.unwrap()
@@ -211,6 +235,57 @@ mod tests {
         let running = start(&config);
         let answer = exchange(running.address, b"GET / HTTP/1.1\r\nhost: x\r\n").await;
         assert!(!answer.contains("served"), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn a_client_that_says_nothing_or_nothing_more_is_let_go() {
+        let mut config = config();
+        config.header_timeout = Duration::from_millis(100);
+        let running = start(&config);
+        assert_eq!(exchange(running.address, b"").await, "");
+        // Half of what tells HTTP/2 apart.
+        assert_eq!(exchange(running.address, b"PRI * HTT").await, "");
+        let kept_open = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n";
+        assert!(
+            exchange(running.address, kept_open)
+                .await
+                .ends_with("served")
+        );
+    }
+
+    #[tokio::test]
+    async fn one_connection_too_many_is_closed_and_room_comes_back() {
+        let mut config = config();
+        config.max_connections_per_address = 2;
+        let running = start(&config);
+        let held: Vec<_> = (0..2).map(|_| open(running.address)).collect();
+        assert_eq!(exchange(running.address, REQUEST).await, "");
+        drop(held);
+        while !exchange(running.address, REQUEST).await.ends_with("served") {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// A connection that was let in: half a request on it is not refused.
+    fn open(address: SocketAddr) -> TcpStream {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\n").unwrap();
+        stream
+    }
+
+    #[tokio::test]
+    async fn who_does_not_finish_the_handshake_is_let_go() {
+        let made = rcgen::generate_simple_self_signed(["berth.test".to_owned()]).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let (cert, key) = (dir.path().join("cert"), dir.path().join("key"));
+        std::fs::write(&cert, made.cert.pem()).unwrap();
+        std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+        let mut config = config();
+        config.header_timeout = Duration::from_millis(100);
+        (config.tls_cert, config.tls_key) = (Some(cert), Some(key));
+        let running = start(&config);
+        assert_eq!(exchange(running.address, b"").await, "");
+        assert_eq!(exchange(running.address, b"\x16\x03\x01").await, "");
     }
 
     #[tokio::test]

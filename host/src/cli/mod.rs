@@ -6,11 +6,15 @@ mod serve;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, ConfigError};
 use crate::model::Error;
+
+/// How long blocking work that nobody waits for any more may go on.
+const LAST_BLOCKING_WORK: Duration = Duration::from_secs(2);
 
 /// A self-hosted control plane for databases.
 #[derive(Parser)]
@@ -92,7 +96,10 @@ fn block_on<T>(work: impl Future<Output = crate::model::Result<T>>) -> Result<T,
         .enable_all()
         .build()
         .map_err(Error::internal)?;
-    Ok(runtime.block_on(work)?)
+    let done = runtime.block_on(work);
+    // Blocking work that hangs must not hold up the end: it is repeated by whoever comes next.
+    runtime.shutdown_timeout(LAST_BLOCKING_WORK);
+    Ok(done?)
 }
 
 impl From<ConfigError> for Refusal {

@@ -41,8 +41,14 @@ impl Serve {
             LogFormat::Text => telemetry::Format::Text,
             LogFormat::Json => telemetry::Format::Json,
         };
-        telemetry::init(&config.log.level, format).map_err(Error::failed)?;
-        block_on(app::serve(config))
+        block_on(async {
+            let traces = config.traces();
+            let telemetry = telemetry::init(&config.log.level, format, traces.as_ref());
+            let telemetry = telemetry.map_err(Error::failed)?;
+            let served = app::serve(config).await;
+            telemetry.end().await;
+            served
+        })
     }
 
     /// What is said here counts more than the file.

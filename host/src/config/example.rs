@@ -12,6 +12,7 @@ fn without_defaults(config: &mut Config) {
     config.server.tls_cert = None;
     config.server.tls_key = None;
     config.node.public_address = None;
+    config.traces.otlp_endpoint = None;
     config.program.clear();
     for project in config.projects.values_mut() {
         project.max_instances = None;

@@ -95,6 +95,40 @@ impl Config {
         if let Err(error) = EnvFilter::try_new(&self.log.level) {
             return at(&["log", "level"], format!("is not understood: {error}"));
         }
+        for (key, value) in [
+            ("max_connections", self.server.max_connections),
+            (
+                "max_connections_per_address",
+                self.server.max_connections_per_address,
+            ),
+        ] {
+            if value == 0 {
+                return at(&["server", key], "must be at least 1".to_owned());
+            }
+        }
+        if self.callers.concurrent == 0 {
+            return at(&["callers", "concurrent"], "must be at least 1".to_owned());
+        }
+        if self.traces.sample_percent > 100 {
+            return at(
+                &["traces", "sample_percent"],
+                "must be at most 100".to_owned(),
+            );
+        }
+        let plain = |url: &String| {
+            let host = url.strip_prefix("http://");
+            host.is_some_and(|host| !host.is_empty() && !host.starts_with('/'))
+        };
+        if self
+            .traces
+            .otlp_endpoint
+            .as_ref()
+            .is_some_and(|url| !plain(url))
+        {
+            let message = "must be a URL like \"http://127.0.0.1:4318/v1/traces\": a collector near by, which can \
+                           pass traces on over TLS";
+            return at(&["traces", "otlp_endpoint"], message.to_owned());
+        }
         if self.node.name.is_empty() {
             return at(&["node", "name"], "must not be empty".to_owned());
         }
@@ -316,6 +350,23 @@ mod tests {
                 "line 1: `default_project` must be one",
             ),
             ("[regions]\n", "line 1: `regions` must name"),
+            (
+                "[server]\nmax_connections = 0\n",
+                "line 2: `server.max_connections` must be",
+            ),
+            (
+                "[callers]\nconcurrent = 0\n",
+                "line 2: `callers.concurrent` must be",
+            ),
+            ("[callers]\nburst = 0\n", "line 2: `burst = 0`"),
+            (
+                "[traces]\nsample_percent = 101\n",
+                "line 2: `traces.sample_percent` must be",
+            ),
+            (
+                "[traces]\notlp_endpoint = \"https://far.example/v1/traces\"\n",
+                "line 2: `traces.otlp_endpoint` must be a URL like",
+            ),
         ] {
             let message = refusal(text);
             assert!(message.contains(expected), "{text:?}: {message}");

@@ -5,18 +5,44 @@ use std::path::Path;
 use nix::unistd::geteuid;
 
 use super::Config;
+use crate::api::{CallerLimits, Pace};
 use crate::model::project::Project;
 use crate::model::resources::NodeSize;
 use crate::model::{Error, NodeName, ProjectId, Result};
 use crate::operations::NodeConfig;
-use crate::runtime::{InstanceBounds, Limits, Programs, ProgramsError, RuntimeConfig};
+use crate::runtime::{InstanceBounds, Limits, OnCall, Programs, ProgramsError, RuntimeConfig};
 use crate::service::Catalogue;
 use crate::service::catalogue::StorageBounds;
 use crate::supervisor::SupervisorConfig;
+use crate::telemetry::Traces;
 
 const MIB: u64 = 1 << 20;
 
 impl Config {
+    pub fn callers(&self) -> CallerLimits {
+        let callers = &self.callers;
+        CallerLimits {
+            requests: Pace {
+                per_second: callers.requests_per_second,
+                burst: callers.burst,
+            },
+            concurrent: callers.concurrent,
+            strangers: Pace {
+                per_second: callers.strangers_per_second,
+                burst: callers.strangers_burst,
+            },
+        }
+    }
+
+    pub fn traces(&self) -> Option<Traces> {
+        let endpoint = self.traces.otlp_endpoint.clone()?;
+        Some(Traces {
+            endpoint,
+            sample_percent: self.traces.sample_percent,
+            node: self.node.name.clone(),
+        })
+    }
+
     pub fn node(&self) -> NodeConfig {
         let node = &self.node;
         NodeConfig {
@@ -98,6 +124,7 @@ impl Config {
                 // Without root it is readable for the one user that databases run as too.
                 hidden: self.server.tls_key.iter().cloned().collect(),
             },
+            on_call: OnCall::default(),
         })
     }
 

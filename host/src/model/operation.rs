@@ -36,6 +36,9 @@ pub struct Operation {
     pub failure: Option<String>,
     /// The request that asked for it.
     pub request_id: Option<String>,
+    /// Where that request stood in its trace, as a `traceparent`; none when no traces were exported.
+    #[serde(default)]
+    pub trace: Option<String>,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
     pub finished_at: Option<Timestamp>,
@@ -122,6 +125,7 @@ pub struct NewOperation {
     pub deadline: Option<Timestamp>,
     pub after: Option<OperationId>,
     pub request_id: Option<String>,
+    pub trace: Option<String>,
 }
 
 impl Operation {
@@ -149,6 +153,7 @@ impl Operation {
             last_error: None,
             failure: None,
             request_id: new.request_id,
+            trace: new.trace,
             created_at: now,
             updated_at: now,
             finished_at: None,

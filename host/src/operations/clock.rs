@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
+/// Before the second attempt at something; each later one waits twice as long.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
 #[derive(Clone)]
 pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
 
@@ -51,4 +54,10 @@ pub(crate) fn later(from: Timestamp, pause: Duration) -> Timestamp {
         .ok()
         .and_then(|pause| from.checked_add(pause).ok())
         .unwrap_or(Timestamp::MAX)
+}
+
+/// How long to wait after so many attempts, when nothing says better.
+pub(super) fn backoff(attempts: u32, longest: Duration) -> Duration {
+    let doublings = attempts.saturating_sub(1).min(16);
+    FIRST_PAUSE.saturating_mul(1 << doublings).min(longest)
 }

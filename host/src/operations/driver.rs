@@ -9,8 +9,9 @@ mod patience;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{Mutex, Notify};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{Instrument, info, info_span, warn};
 
+use super::clock::backoff;
 use super::config::NodeConfig;
 use super::journal::{Finish, Gone, Journal};
 use super::workflow::{Context, OnFailure, Stop, Workflow};
@@ -90,8 +91,9 @@ impl Driver<'_> {
             OnFailure::Unwind => operation.deadline,
             OnFailure::Insist => None,
         };
+        let span = info_span!("step", step = name, attempt = context.attempt);
         let acted = self.act(W::run(step, &context, &mut draft), deadline);
-        match acted.await? {
+        match acted.instrument(span).await? {
             Acted::Answered(Ok(changes)) => {
                 *state = draft;
                 self.complete(name, encode(state)?, changes).await
@@ -122,7 +124,9 @@ impl Driver<'_> {
         let operation = self.journal.note_attempt(name).await;
         let context = self.context(&operation, name).await?;
         let mut draft = state.clone();
-        match self.act(W::undo(step, &context, &mut draft), None).await? {
+        let span = info_span!("step", step = name, attempt = context.attempt, undo = true);
+        let acted = self.act(W::undo(step, &context, &mut draft), None);
+        match acted.instrument(span).await? {
             Acted::Answered(Ok(())) => {
                 *state = draft;
                 let state = encode(state)?;

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, error, info_span, warn};
+use tracing::{Instrument, error, error_span, warn};
 use uuid::Uuid;
 
 use super::config::NodeConfig;
@@ -22,6 +22,7 @@ use crate::model::operation::NewOperation;
 use crate::model::{OperationId, OperationKind};
 use crate::runtime::Plugins;
 use crate::store::repo::Repo;
+use crate::trace;
 
 /// Looked at without being woken: another replica's claim may have ended.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -90,6 +91,7 @@ impl Executor {
             deadline: config.deadline(kind),
             after: None,
             request_id,
+            trace: trace::current(),
         }
     }
 
@@ -208,9 +210,20 @@ impl Executor {
             Ok(journal) => journal,
             Err(refusal) => return self.refused(id, refusal),
         };
-        let kind = journal.read().await.kind;
-        let span =
-            info_span!("operation", %id, kind = kind.as_str(), instance = %journal.instance());
+        let operation = journal.read().await;
+        let kind = operation.kind;
+        // Of the highest level, so that no line within it goes without these ids, whatever is logged.
+        let span = error_span!(
+            parent: None,
+            "operation",
+            %id,
+            kind = kind.as_str(),
+            instance = %journal.instance(),
+            request = operation.request_id.as_deref(),
+        );
+        if let Some(parent) = &operation.trace {
+            trace::continue_from(&span, parent);
+        }
         let driver = Driver {
             repo: &shared.repo,
             plugins: shared.plugins.as_ref(),

@@ -2,19 +2,22 @@
 //! error whatever the component does. The store is dropped with the call.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use berth_bindings::engine::berth::plugin::types as wit;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{error::Elapsed, timeout};
+use tracing::Span;
 use wasmtime::{Store, Trap};
 use wasmtime_wasi::I32Exit;
 
 use crate::model::{Digest, Error, Result};
+use crate::trace::inner_span;
 
 use super::capability::log::Log;
 use super::convert;
 use super::manifest::Manifest;
+use super::on_call::{Called, Ending};
 use super::sandbox::{Limits, Refused, Sandbox, State};
 use super::scope::CallScope;
 
@@ -41,6 +44,10 @@ pub(super) struct Call<'a> {
     build: &'a Build,
     function: &'static str,
     limit: Duration,
+    begun: Instant,
+    /// What was told of its end, if that came.
+    ending: Option<Ending>,
+    span: Span,
     pub store: Store<State>,
     _place: SemaphorePermit<'a>,
 }
@@ -75,6 +82,7 @@ impl Build {
             Err(_) => timeout(limit, self.places.acquire())
                 .await
                 .map_err(|_| {
+                    self.tell(function, Ending::Busy, limit);
                     Error::unavailable(format!(
                         "the plugin `{}` is busy: {} calls are in progress",
                         self.manifest.name, self.limits.concurrent
@@ -82,6 +90,16 @@ impl Build {
                 })?
                 .map_err(Error::internal)?,
         };
+        let span = inner_span!(
+            "plugin call",
+            plugin = &*self.manifest.name,
+            function,
+            build = self.digest.short(),
+            instance = scope.instance.map(tracing::field::display),
+            key = scope.key.as_deref(),
+            ending = tracing::field::Empty,
+            otel.status_code = tracing::field::Empty,
+        );
         let log = Log::new(
             Arc::clone(&self.manifest.name),
             scope.instance,
@@ -92,9 +110,21 @@ impl Build {
             build: self,
             function,
             limit,
+            begun: Instant::now(),
+            ending: None,
+            span,
             store: self.sandbox.store(&self.limits, log, scope),
             _place: place,
         })
+    }
+
+    fn tell(&self, function: &'static str, ending: Ending, took: Duration) {
+        self.sandbox.on_call.tell(&Called {
+            plugin: &self.manifest.name,
+            function,
+            ending,
+            took,
+        });
     }
 }
 
@@ -103,18 +133,31 @@ impl Call<'_> {
         self.limit
     }
 
+    /// What the component does stands in it.
+    pub fn span(&self) -> Span {
+        self.span.clone()
+    }
+
     /// What the component answered, its own errors among it.
-    pub fn answer<T>(self, outcome: Outcome<std::result::Result<T, wit::Error>>) -> Result<T> {
+    pub fn answer<T>(mut self, outcome: Outcome<std::result::Result<T, wit::Error>>) -> Result<T> {
         match outcome {
-            Ok(Ok(Err(error))) => Err(convert::error(error, self.store.data().log.redactor())),
-            Ok(Ok(Ok(value))) => Ok(value),
+            Ok(Ok(Err(error))) => {
+                self.ending = Some(Ending::Error);
+                Err(convert::error(error, self.store.data().log.redactor()))
+            }
+            Ok(Ok(Ok(value))) => self.value(Ok(Ok(value))),
             Ok(Err(cause)) => self.value(Ok(Err(cause))),
             Err(elapsed) => self.value(Err(elapsed)),
         }
     }
 
     /// What the component answered, where the contract knows no error.
-    pub fn value<T>(self, outcome: Outcome<T>) -> Result<T> {
+    pub fn value<T>(mut self, outcome: Outcome<T>) -> Result<T> {
+        self.ending = Some(match &outcome {
+            Ok(Ok(_)) => Ending::Answered,
+            Ok(Err(_)) => Ending::Broken,
+            Err(_) => Ending::Late,
+        });
         let (what, cause) = match outcome {
             Ok(Ok(value)) => return Ok(value),
             Err(_) => (
@@ -164,6 +207,18 @@ impl Call<'_> {
     }
 }
 
+/// Also when nobody waited for the answer.
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        let ending = self.ending.unwrap_or(Ending::GivenUp);
+        self.span.record("ending", ending.as_str());
+        if ending != Ending::Answered {
+            self.span.record("otel.status_code", "ERROR");
+        }
+        self.build.tell(self.function, ending, self.begun.elapsed());
+    }
+}
+
 /// Run one exported function of a plugin in a sandbox of its own.
 ///
 /// `call!(adapter, Pace::Compute, scope, "plan", |plugin, store| plugin.x().call_plan(store, &spec))`
@@ -171,14 +226,14 @@ impl Call<'_> {
 macro_rules! call {
     ($adapter:expr, $pace:expr, $scope:expr, $function:literal, |$plugin:ident, $store:ident| $body:expr) => {{
         let mut call = $adapter.build.begin($function, $pace, $scope).await?;
-        let limit = call.limit();
+        let (limit, span) = (call.limit(), call.span());
         let outcome = {
             let $store = &mut call.store;
-            tokio::time::timeout(limit, async {
+            let work = async {
                 let $plugin = $adapter.pre.instantiate_async(&mut *$store).await?;
                 $body.await
-            })
-            .await
+            };
+            tokio::time::timeout(limit, tracing::Instrument::instrument(work, span)).await
         };
         (call, outcome)
     }};

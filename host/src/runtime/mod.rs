@@ -10,6 +10,7 @@ mod compiled;
 mod convert;
 mod engine_adapter;
 pub mod manifest;
+mod on_call;
 mod placeholder;
 mod plugins;
 pub mod programs;
@@ -35,6 +36,7 @@ use crate::model::workload::{MemberStatus, VolumeUsage, Workload};
 use crate::model::{Digest, InstanceId, Result, Secret};
 
 pub use manifest::Capability;
+pub use on_call::{Called, Ending, OnCall};
 pub use plugins::Runtime;
 pub use programs::{Program, Programs, ProgramsError};
 pub use sandbox::Limits;
@@ -56,6 +58,7 @@ pub struct RuntimeConfig {
     /// This very program, for the shims.
     pub berth_exe: PathBuf,
     pub bounds: InstanceBounds,
+    pub on_call: OnCall,
 }
 
 /// One build of an engine. Two implementations: the component adapter, and the fakes of the tests.

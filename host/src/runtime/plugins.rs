@@ -35,7 +35,7 @@ impl Runtime {
                 config.data_dir.display()
             ))
         })?;
-        let sandbox = Arc::new(Sandbox::new().map_err(internal)?);
+        let sandbox = Arc::new(Sandbox::new(config.on_call).map_err(internal)?);
         let plugins = data_dir.join("plugins");
         let compiled = CompiledCode::open(
             plugins.clone(),

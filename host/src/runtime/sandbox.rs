@@ -24,6 +24,7 @@ use super::capability::files::Files;
 use super::capability::log::Log;
 use super::capability::process::Process;
 use super::manifest::Capability;
+use super::on_call::OnCall;
 use super::scope::CallScope;
 use super::sockets::{HasSockets, Sockets, SocketsView};
 
@@ -68,6 +69,7 @@ const TAIL_BYTES: usize = 4 << 10;
 pub struct Sandbox {
     engine: Engine,
     base: Linker<State>,
+    pub(super) on_call: OnCall,
 }
 
 /// What a store holds besides the component.
@@ -83,7 +85,7 @@ pub(super) struct State {
 }
 
 impl Sandbox {
-    pub fn new() -> wasmtime::Result<Self> {
+    pub fn new(on_call: OnCall) -> wasmtime::Result<Self> {
         let mut config = Config::new();
         config
             .epoch_interruption(true)
@@ -99,7 +101,11 @@ impl Sandbox {
         tcp_create_socket::add_to_linker::<State, HasSockets>(&mut base, State::sockets)?;
         base.allow_shadowing(false);
         log_interface::add_to_linker::<State, HasSelf<Log>>(&mut base, |state| &mut state.log)?;
-        Ok(Self { engine, base })
+        Ok(Self {
+            engine,
+            base,
+            on_call,
+        })
     }
 
     pub fn engine(&self) -> &Engine {

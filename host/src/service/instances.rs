@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Caller, Control, unbroken};
 use crate::model::confinement::Confinement;
-use crate::model::health::Health;
+use crate::model::health::{Health, History};
 use crate::model::{Alias, Error, Instance, InstanceId, Operation, OperationKind, Result};
 use crate::store::view::{Cursor, InstanceQuery};
 
@@ -115,6 +115,14 @@ impl Control {
             return Ok(None);
         };
         Ok(self.repo().operation(id).await?.map(|found| found.value))
+    }
+
+    /// How the instance has fared, newest last; also of one that is stopped or deleted.
+    pub async fn health_history(&self, id: InstanceId) -> Result<History> {
+        match self.health().history(id) {
+            Some(history) => Ok(history),
+            None => self.repo().health_history(id).await,
+        }
     }
 
     /// How the members are held, as far as this machine knows. Empty for an instance of another one.

@@ -15,6 +15,8 @@ mod readiness;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use tracing::Instrument;
+
 use crate::model::project::Role;
 use crate::model::{Error, InstanceId, KeyId, NodeName, ProjectId, Result};
 use crate::operations::Executor;
@@ -135,7 +137,7 @@ impl std::fmt::Debug for Control {
 async fn unbroken<T: Send + 'static>(
     change: impl Future<Output = Result<T>> + Send + 'static,
 ) -> Result<T> {
-    tokio::spawn(change)
+    tokio::spawn(change.in_current_span())
         .await
         .unwrap_or_else(|gone| Err(Error::internal(format!("a change was cut short: {gone}"))))
 }

@@ -49,6 +49,7 @@ pub fn new_operation(kind: OperationKind) -> NewOperation {
         deadline: None,
         after: None,
         request_id: Some("req-0123456789abcdef".to_owned()),
+        trace: None,
     }
 }
 

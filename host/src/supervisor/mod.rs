@@ -190,7 +190,9 @@ impl Supervisor {
             version: memory.version.clone(),
         };
         let now = self.config.clock.now();
+        self.recall(instance.id).await;
         if self.health.enter(instance.id, finding, now) {
+            self.record_history(instance.id).await;
             match condition {
                 Condition::Healthy => info!(instance = %instance.id, "healthy"),
                 Condition::Degraded(why) => {
@@ -211,6 +213,26 @@ impl Supervisor {
             Condition::Healthy => Condition::Healthy,
             Condition::Degraded(why) => Condition::Degraded(plain(why).await),
             Condition::Down(why) => Condition::Down(plain(why).await),
+        }
+    }
+
+    async fn recall(&self, id: InstanceId) {
+        if self.health.remembers(id) {
+            return;
+        }
+        match self.repo.health_history(id).await {
+            Ok(history) => self.health.recall(id, history),
+            Err(problem) => warn!(instance = %id, ?problem, "its past cannot be read yet"),
+        }
+    }
+
+    /// What cannot be written now is written with the next transition.
+    async fn record_history(&self, id: InstanceId) {
+        let Some(history) = self.health.history(id) else {
+            return;
+        };
+        if let Err(problem) = self.repo.put_health_history(id, &history).await {
+            warn!(instance = %id, ?problem, "a change of its health is not recorded yet");
         }
     }
 

@@ -1,9 +1,12 @@
 //! Berth in process, with keys of two projects and of both roles.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::body::{Body, to_bytes};
+use axum::extract::ConnectInfo;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
+use berth::api::Counters;
 use berth::app::{App, Parts};
 use berth::config::Config;
 use berth::model::project::Role;
@@ -115,6 +118,7 @@ impl Berth {
         let parts = Parts {
             repo,
             plugins: plugins.clone(),
+            counters: Counters::default(),
         };
         Self {
             app: App::start(&config, parts).await.unwrap(),
@@ -204,6 +208,12 @@ impl Berth {
 impl Ask<'_> {
     pub fn key(self, key: &str) -> Self {
         self.header("authorization", &format!("Bearer {key}"))
+    }
+
+    /// As if over a connection from there.
+    pub fn from(mut self, address: SocketAddr) -> Self {
+        self.request = self.request.extension(ConnectInfo(address));
+        self
     }
 
     pub fn header(mut self, name: &str, value: &str) -> Self {

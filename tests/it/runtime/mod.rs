@@ -1,5 +1,6 @@
 //! The plugin runtime on real components: what they may do, and what the host makes of those that try more.
 
+mod calls;
 mod files;
 mod loading;
 mod network;
@@ -16,7 +17,7 @@ use berth::model::resources::NodeSize;
 use berth::model::workload::{Dial, Workload};
 use berth::model::{Digest, InstanceId, Secret};
 use berth::runtime::{
-    Capability, Engine, InstanceBounds, Limits, Plugins, Programs, Runtime, RuntimeConfig, Target,
+    Capability, Engine, InstanceBounds, Limits, OnCall, Plugins, Programs, Runtime, RuntimeConfig, Target,
 };
 use berth_tests::fixture;
 
@@ -60,6 +61,7 @@ impl Place {
             plugins_dir: self.plugins(),
             grants: BTreeMap::from([("paper".to_owned(), BTreeSet::from([Capability::Files]))]),
             programs: Programs::default(),
+            on_call: OnCall::default(),
             limits: Limits {
                 memory_bytes: 32 << 20,
                 compute: Duration::from_millis(1500),

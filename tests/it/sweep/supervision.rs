@@ -32,6 +32,42 @@ async fn health_follows_what_is_observed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn its_history_outlives_the_host_and_goes_with_the_instance() {
+    let machine = Machine::new();
+    let (node, id) = supervised(&machine, 1).await;
+    machine.world.kill_server(id);
+    sleep(Duration::from_secs(2)).await;
+    machine.world.revive_server(id);
+    sleep(Duration::from_secs(2)).await;
+    let before = node.health.history(id).unwrap();
+    let states: Vec<_> = before.clone().into_newest_first();
+    let states: Vec<_> = states.iter().map(|t| t.condition.as_str()).collect();
+    assert_eq!(states.first(), Some(&"healthy"), "{states:?}");
+    assert_eq!(states.last(), Some(&"healthy"), "{states:?}");
+    assert!(states.contains(&"down"), "{states:?}");
+    node.kill().await;
+
+    let mut node = machine.boot().await;
+    node.start();
+    node.supervise(|_| {});
+    sleep(Duration::from_secs(3)).await;
+    assert_eq!(node.health.history(id).as_ref(), Some(&before));
+    let since = before.newest().map(|newest| newest.at);
+    assert_eq!(node.health.get(id).map(|health| health.since), since);
+
+    let deletion = node.delete(id).await.unwrap();
+    node.ended(deletion.id).await;
+    assert_eq!(node.repo.health_history(id).await.unwrap(), before);
+    node.supervise(|config| config.retention = Duration::ZERO);
+    sleep(Duration::from_secs(1200)).await;
+    let left: Vec<_> = machine.keys();
+    assert!(
+        !left.iter().any(|key| key.starts_with("health/")),
+        "{left:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_not_running_has_no_health() {
     let machine = Machine::new();
     let (node, id) = supervised(&machine, 1).await;

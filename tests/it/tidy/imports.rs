@@ -9,29 +9,39 @@ use super::words::lines_with_word;
 /// Each module of the host, and those it may import. The order of the map in ARCHITECTURE.md.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("model", &[]),
+    ("trace", &[]),
     ("store", &["model"]),
     ("shim", &["model"]),
-    ("runtime", &["model", "shim"]),
-    ("operations", &["model", "runtime", "store"]),
+    ("runtime", &["model", "shim", "trace"]),
+    ("operations", &["model", "runtime", "store", "trace"]),
     ("supervisor", &["model", "operations", "runtime", "store"]),
     (
         "service",
         &["model", "operations", "runtime", "store", "supervisor"],
     ),
-    ("api", &["model", "service"]),
+    ("api", &["model", "service", "trace"]),
+    ("telemetry", &[]),
     (
         "config",
-        &["model", "operations", "runtime", "service", "supervisor"],
+        &[
+            "model",
+            "operations",
+            "runtime",
+            "service",
+            "supervisor",
+            "api",
+            "telemetry",
+        ],
     ),
-    ("telemetry", &[]),
     ("app", &ALL),
     ("cli", &ALL),
     ("main", &ALL),
 ];
 
 /// The composition root and the command line above it.
-const ALL: [&str; 13] = [
+const ALL: [&str; 14] = [
     "model",
+    "trace",
     "store",
     "shim",
     "runtime",
@@ -57,6 +67,12 @@ const CRATES: &[(&str, &[&str])] = &[
     ("axum_server", &["app.rs", "app/", "api/"]),
     ("kube", &["runtime/capability/"]),
     ("clap", &["cli/", "cli.rs", "main.rs"]),
+    ("opentelemetry", &["trace.rs", "telemetry.rs"]),
+    ("opentelemetry_sdk", &["trace.rs", "telemetry.rs"]),
+    ("opentelemetry_otlp", &["telemetry.rs"]),
+    ("opentelemetry_http", &["telemetry.rs"]),
+    ("tracing_opentelemetry", &["trace.rs", "telemetry.rs"]),
+    ("governor", &["api/"]),
 ];
 
 /// Literals that name a concrete target, and where they may stand beside the composition root.

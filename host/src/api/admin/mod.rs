@@ -10,6 +10,7 @@ use utoipa_axum::routes;
 
 use super::Api;
 use super::auth::Admin;
+use super::edge::began;
 use super::error::ApiResult;
 use super::input::{Params, Path};
 use super::paging;
@@ -101,7 +102,7 @@ async fn cancel_operation(
         .cancel_operation(&caller, operation_id(&id)?)
         .await?;
     let body = axum::Json(Operation::of(&operation, &api.control));
-    Ok((StatusCode::ACCEPTED, body).into_response())
+    Ok(began(Some(operation.id), (StatusCode::ACCEPTED, body)))
 }
 
 /// Retry an operation
@@ -125,7 +126,7 @@ async fn retry_operation(
         .retry_operation(&caller, operation_id(&id)?)
         .await?;
     let body = axum::Json(Operation::of(&operation, &api.control));
-    Ok((StatusCode::ACCEPTED, body).into_response())
+    Ok(began(Some(operation.id), (StatusCode::ACCEPTED, body)))
 }
 
 /// Read an instance
@@ -211,8 +212,16 @@ async fn restart_instance(
 async fn shown(instance: &model::Instance, api: &Api, status: StatusCode) -> ApiResult<Response> {
     let operation = api.control.current_operation(instance).await?;
     let confinement = api.control.confinement(instance).await?;
-    let body = Instance::of(instance, operation.as_ref(), confinement, &api.control);
-    Ok((status, axum::Json(body)).into_response())
+    let history = api.control.health_history(instance.id).await?;
+    let begun = operation.as_ref().map(|operation| operation.id);
+    let body = Instance::of(
+        instance,
+        operation.as_ref(),
+        confinement,
+        history,
+        &api.control,
+    );
+    Ok(began(begun, (status, axum::Json(body))))
 }
 
 /// List plugins

@@ -8,7 +8,7 @@ use crate::api::error::ApiError;
 use crate::api::input::Params;
 use crate::api::paging;
 use crate::model::confinement::Confinement;
-use crate::model::health::Health;
+use crate::model::health::{Health, History, Transition};
 use crate::model::instance::{Endpoint, Spec};
 use crate::model::operation::{Claim, StepRecord};
 use crate::model::plugin::{PluginKind, PluginState, PluginStatus};
@@ -84,6 +84,8 @@ pub struct Instance<'a> {
     health: Option<Health>,
     /// Of each member, by which limits and walls it is held.
     confinement: Vec<Confinement>,
+    /// Newest first.
+    health_history: Vec<Transition>,
     engine_build: ShownBuild,
     target_build: ShownBuild,
     operation: Option<Operation<'a>>,
@@ -193,6 +195,7 @@ impl<'a> Instance<'a> {
         instance: &'a model::Instance,
         operation: Option<&'a model::Operation>,
         confinement: Vec<Confinement>,
+        history: History,
         control: &Control,
     ) -> Self {
         let builds = control.builds(instance);
@@ -211,6 +214,7 @@ impl<'a> Instance<'a> {
             endpoints: &instance.endpoints,
             health: control.health().get(instance.id),
             confinement,
+            health_history: history.into_newest_first(),
             engine_build: ShownBuild::of(builds.engine),
             target_build: ShownBuild::of(builds.target),
             operation: operation.map(|operation| Operation::of(operation, control)),

@@ -10,6 +10,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::Api;
+use super::edge::began;
 use super::error::{ApiError, ApiResult};
 use super::input::{Fields, Params, Path};
 use super::paging;
@@ -92,7 +93,8 @@ async fn create(
         .await
         .map_err(named)?;
     let body = axum::Json(Accepted::of(&created.instance, &api.control));
-    let mut response = (StatusCode::CREATED, body).into_response();
+    let begun = (!created.replayed).then_some(created.instance.operation);
+    let mut response = began(begun.flatten(), (StatusCode::CREATED, body));
     if created.replayed {
         let value = header::HeaderValue::from_static("true");
         response.headers_mut().insert(REPLAYED, value);
@@ -251,7 +253,7 @@ async fn rotate(
 /// The database as it now is: what was asked for is recorded, and will be carried out.
 fn accepted(instance: &Instance, api: &Api) -> Response {
     let body = axum::Json(Database::of(instance, &api.control));
-    (StatusCode::ACCEPTED, body).into_response()
+    began(instance.operation, (StatusCode::ACCEPTED, body))
 }
 
 /// A password must not stay in a proxy.

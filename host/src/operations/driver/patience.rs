@@ -12,6 +12,7 @@ use tracing::{error, info, warn};
 
 use super::{Driver, Parted};
 use crate::model::OperationStatus;
+use crate::operations::clock::backoff;
 use crate::operations::journal::Gone;
 use crate::operations::plain::plain;
 use crate::operations::workflow::{Context, Stop};
@@ -20,7 +21,6 @@ use crate::store::repo::Changes;
 /// No pause is longer, whatever asked for it.
 pub const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// Shorter pauses are waited out here, without a commit; longer ones are stored, and nobody waits.
 const PARK_FROM: Duration = Duration::from_secs(2);
 
@@ -42,7 +42,7 @@ impl Driver<'_> {
         let why = self.recordable(why).await;
         let operation = self.journal.read().await;
         let mut pause = after
-            .unwrap_or_else(|| backoff(context.attempt))
+            .unwrap_or_else(|| backoff(context.attempt, LONGEST_PAUSE))
             .clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
         if let (Some(deadline), false) = (
             operation.deadline,
@@ -155,11 +155,4 @@ impl Driver<'_> {
         self.journal.release(|_| {}).await?;
         Ok(Parted::Until(self.config.clock.now()))
     }
-}
-
-fn backoff(attempt: u32) -> Duration {
-    let doublings = attempt.saturating_sub(1).min(16);
-    FIRST_PAUSE
-        .saturating_mul(1 << doublings)
-        .min(LONGEST_PAUSE)
 }

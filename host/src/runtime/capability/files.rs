@@ -13,8 +13,10 @@ use cap_std::fs::{Dir, DirBuilder, File, MetadataExt as _, OpenOptions, Permissi
 use nix::fcntl::OFlag;
 use nix::unistd::geteuid;
 use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument;
 
 use crate::runtime::scope::FileScope;
+use crate::trace::inner_span;
 
 /// What the host keeps in an instance's directory for itself.
 pub const RESERVED: &str = ".berth";
@@ -205,7 +207,7 @@ impl files::Host for Files {
 
     async fn remove_all(&mut self) -> Result<(), Error> {
         let scope = self.scope()?;
-        match blocking(move || scope.remove_all()).await? {
+        match blocking("remove all", move || scope.remove_all()).await? {
             Ok(()) => Ok(()),
             // Somebody still writes there.
             Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => {
@@ -246,7 +248,7 @@ impl Files {
     /// Check the path and do the work off the runtime. Errors name the path as the component knows it.
     async fn run<T: Send + 'static>(
         &self,
-        what: &str,
+        what: &'static str,
         path: String,
         work: impl FnOnce(&FileScope, &Path) -> io::Result<T> + Send + 'static,
     ) -> Result<T, Error> {
@@ -257,7 +259,7 @@ impl Files {
             )));
         }
         let name = path.clone();
-        blocking(move || work(&scope, Path::new(&path)))
+        blocking(what, move || work(&scope, Path::new(&path)))
             .await?
             .map_err(|e| Error::Failed(format!("cannot {what} `{name}`: {e}")))
     }
@@ -266,9 +268,12 @@ impl Files {
 /// Work off the runtime. What has not begun when its caller is gone never begins: a file must not appear after
 /// what came later.
 async fn blocking<T: Send + 'static>(
+    what: &'static str,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Error> {
+    let span = inner_span!("capability", of = "files", call = what);
     AbortOnDropHandle::new(tokio::task::spawn_blocking(work))
+        .instrument(span)
         .await
         .map_err(|_| Error::Failed("the work on files was interrupted".to_owned()))
 }

@@ -7,10 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use berth_bindings::target::berth::plugin::{process, types};
+use tracing::Instrument;
 
 use super::process_check::{check_member, resolve};
 use super::process_shim::Shims;
 use crate::runtime::scope::ProcessScope;
+use crate::trace::inner_span;
 
 /// Most bytes of a log in one answer.
 const MAX_TAIL: u32 = 1 << 20;
@@ -27,6 +29,7 @@ impl Process {
     /// was given up must not appear after what came later.
     async fn blocking<T: Send + 'static>(
         &self,
+        what: &'static str,
         work: impl FnOnce(&Shims) -> Result<T, types::Error> + Send + 'static,
     ) -> Result<T, types::Error> {
         let scope = self
@@ -35,18 +38,22 @@ impl Process {
             .ok_or_else(|| types::Error::Failed("this call is not about an instance".to_owned()))?;
         let given_up = GivenUp(Arc::new(AtomicBool::new(false)));
         let shims = Shims::new(scope, Arc::clone(&given_up.0));
-        tokio::task::spawn_blocking(move || work(&shims))
+        let span = inner_span!("capability", of = "process", call = what);
+        let inside = span.clone();
+        tokio::task::spawn_blocking(move || inside.in_scope(|| work(&shims)))
+            .instrument(span)
             .await
             .unwrap_or_else(|_| Err(types::Error::Failed("the work broke off".to_owned())))
     }
 
     async fn on_member<T: Send + 'static>(
         &self,
+        what: &'static str,
         member: String,
         work: impl FnOnce(&Shims, &str) -> Result<T, types::Error> + Send + 'static,
     ) -> Result<T, types::Error> {
         check_member(&member)?;
-        self.blocking(move |shims| work(shims, &member)).await
+        self.blocking(what, move |shims| work(shims, &member)).await
     }
 }
 
@@ -65,7 +72,7 @@ impl process::Host for Process {
         member: String,
         service: process::Service,
     ) -> Result<(), types::Error> {
-        self.on_member(member, move |shims, member| {
+        self.on_member("ensure", member, move |shims, member| {
             let service = resolve(shims.scope(), member, &service)?;
             shims.ensure(member, &service)
         })
@@ -73,24 +80,26 @@ impl process::Host for Process {
     }
 
     async fn start(&mut self, member: String) -> Result<(), types::Error> {
-        self.on_member(member, Shims::start).await
+        self.on_member("start", member, Shims::start).await
     }
 
     async fn inspect(&mut self, member: String) -> Result<process::Status, types::Error> {
-        self.on_member(member, Shims::inspect).await
+        self.on_member("inspect", member, Shims::inspect).await
     }
 
     async fn stop(&mut self, member: String) -> Result<(), types::Error> {
-        self.on_member(member, Shims::stop).await
+        self.on_member("stop", member, Shims::stop).await
     }
 
     async fn remove_all(&mut self) -> Result<(), types::Error> {
-        self.blocking(Shims::remove_all).await
+        self.blocking("remove-all", Shims::remove_all).await
     }
 
     async fn log_tail(&mut self, member: String, max_bytes: u32) -> Result<String, types::Error> {
         let max = max_bytes.min(MAX_TAIL) as usize;
-        self.on_member(member, move |shims, member| shims.log_tail(member, max))
-            .await
+        self.on_member("log-tail", member, move |shims, member| {
+            shims.log_tail(member, max)
+        })
+        .await
     }
 }

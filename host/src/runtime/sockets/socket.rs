@@ -9,12 +9,15 @@ use async_trait::async_trait;
 use berth_bindings::sockets::wasi::sockets::tcp::{self, HostTcpSocket, ShutdownType, TcpSocket};
 use berth_bindings::sockets::wasi::sockets::tcp_create_socket;
 use futures::FutureExt;
+use tracing::Instrument;
 use wasmtime::Result;
 use wasmtime::component::{HasData, Resource, ResourceTable};
 use wasmtime_wasi::p2::bindings::sockets::network::{
     ErrorCode, IpAddressFamily, IpSocketAddress, Network as NetworkHandle,
 };
 use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, DynPollable, Pollable, subscribe};
+
+use crate::trace::inner_span;
 
 use super::dial::Network;
 use super::stream::{Connection, WINDOW, Wire};
@@ -126,7 +129,9 @@ impl HostTcpSocket for SocketsView<'_> {
         let Some(destination) = destination else {
             return Ok(Err(ErrorCode::AccessDenied));
         };
-        socket.phase = Phase::Connecting(Box::pin(destination.dial()), address);
+        let span = inner_span!("capability", of = "socket", call = "connect");
+        let dialled = Box::pin(destination.dial().instrument(span));
+        socket.phase = Phase::Connecting(dialled, address);
         Ok(Ok(()))
     }
 

@@ -7,6 +7,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tracing::Instrument;
+
 use super::encoding::{
     READ_AGAIN, READ_AGAIN_MOST, Record, Stored, StoredApiKey, decode, encode, store_error,
 };
@@ -70,6 +72,7 @@ impl Draft {
 
     pub fn delete_instance(&mut self, id: InstanceId) {
         self.delete(keys::instance(id));
+        self.delete(keys::health(id));
         self.updates.push(Update::InstanceRemoved(id));
     }
 
@@ -110,7 +113,7 @@ impl Repo {
     /// Commit, then update the read model. Both happen even if the caller is dropped or has waited too long.
     pub(super) async fn commit(&self, draft: Draft) -> Result<u64, StoreError> {
         let repo = self.clone();
-        let task = tokio::spawn(async move {
+        let commit = async move {
             let shared = &repo.0;
             match shared.store.commit(draft.commit).await {
                 Ok(version) => {
@@ -122,12 +125,14 @@ impl Repo {
                 }
                 Err(error) => {
                     if matches!(error, StoreError::Backend(_)) {
-                        tokio::spawn(repo.clone().look_again(draft.updates, draft.work));
+                        let again = repo.clone().look_again(draft.updates, draft.work);
+                        tokio::spawn(again.in_current_span());
                     }
                     Err(error)
                 }
             }
-        });
+        };
+        let task = tokio::spawn(commit.in_current_span());
         // The task is never aborted, so it fails to answer only when it panicked or the runtime ends.
         match tokio::time::timeout(ANSWER_WITHIN, task).await {
             Ok(answer) => answer.unwrap_or_else(|error| Err(StoreError::Backend(Box::new(error)))),

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{Repo, keys};
+use crate::model::health::History;
 use crate::model::project::ApiKey;
 use crate::model::workload::Workload;
 use crate::model::{ConflictReason, Error, InstanceId, Kind, Result};
@@ -21,8 +22,15 @@ pub(super) type Bad = Box<dyn std::error::Error + Send + Sync>;
 /// older records do without: an older build would lose it.
 pub(super) trait Stored: Sized {
     const SCHEMA: u16;
+    /// The oldest schema that can still be read.
+    const OLDEST: u16 = Self::SCHEMA;
 
     fn read(bytes: &[u8]) -> Result<Self, Bad>;
+
+    /// A record of a schema from `OLDEST` to below `SCHEMA`.
+    fn read_older(schema: u16, _: &[u8]) -> Result<Self, Bad> {
+        Err(format!("nothing reads the schema {schema}").into())
+    }
 }
 
 /// A whole record.
@@ -91,6 +99,7 @@ json_record!(
     StoredIdempotency: 1,
     Owner: 1,
     Mark: 1,
+    History: 1,
 );
 
 pub(super) fn encode<T: Record>(value: &T) -> Result<Vec<u8>> {
@@ -99,8 +108,15 @@ pub(super) fn encode<T: Record>(value: &T) -> Result<Vec<u8>> {
 }
 
 pub(super) fn decode<T: Stored>(key: &str, bytes: &[u8]) -> Result<T> {
-    let body = body(key, T::SCHEMA, bytes)?;
-    T::read(body).map_err(|bad| unreadable(key).caused_by(bad))
+    let (schema, body) = split(key, T::SCHEMA, bytes)?;
+    let read = if schema == T::SCHEMA {
+        T::read(body)
+    } else if schema >= T::OLDEST {
+        T::read_older(schema, body)
+    } else {
+        return Err(unreadable(key));
+    };
+    read.map_err(|bad| unreadable(key).caused_by(bad))
 }
 
 pub(super) fn wrap_sealed(sealed: &[u8]) -> Vec<u8> {
@@ -109,6 +125,15 @@ pub(super) fn wrap_sealed(sealed: &[u8]) -> Vec<u8> {
 
 /// What follows the schema version, if that is one that this build knows.
 pub(super) fn body<'a>(key: &str, known: u16, bytes: &'a [u8]) -> Result<&'a [u8]> {
+    let (schema, body) = split(key, known, bytes)?;
+    if schema != known {
+        return Err(unreadable(key));
+    }
+    Ok(body)
+}
+
+/// The schema version, if it is no newer than what this build knows, and what follows it.
+fn split<'a>(key: &str, known: u16, bytes: &'a [u8]) -> Result<(u16, &'a [u8])> {
     let (head, body) = bytes.split_first_chunk().ok_or_else(|| unreadable(key))?;
     let schema = u16::from_be_bytes(*head);
     if schema > known {
@@ -117,10 +142,7 @@ pub(super) fn body<'a>(key: &str, known: u16, bytes: &'a [u8]) -> Result<&'a [u8
              this version knows up to {known}. Nothing was changed; start the newer version."
         )));
     }
-    if schema != known {
-        return Err(unreadable(key));
-    }
-    Ok(body)
+    Ok((schema, body))
 }
 
 pub(super) fn unreadable(key: &str) -> Error {

@@ -38,6 +38,11 @@ pub fn workload(id: InstanceId) -> String {
     format!("workload/{id}")
 }
 
+/// How the instance has fared.
+pub fn health(id: InstanceId) -> String {
+    format!("health/{id}")
+}
+
 /// Sealed.
 pub fn secrets(id: InstanceId) -> String {
     format!("secrets/{id}")

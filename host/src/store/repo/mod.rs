@@ -7,6 +7,7 @@
 mod api_keys;
 mod commit;
 mod encoding;
+mod health;
 mod instances;
 mod keys;
 mod operations;

@@ -51,6 +51,14 @@ struct OperationV1<'a> {
     updated_at: At,
 }
 
+/// The first form, and where the request stood in its trace.
+#[derive(Serialize, Deserialize)]
+struct OperationV2<'a> {
+    #[serde(borrow)]
+    first: OperationV1<'a>,
+    trace: Option<&'a str>,
+}
+
 #[derive(Serialize, Deserialize)]
 struct ClaimV1<'a> {
     node: &'a str,
@@ -86,11 +94,12 @@ impl Record for StoredOperation {
             last_error,
             failure,
             request_id,
+            trace,
             created_at,
             updated_at,
             finished_at,
         } = &self.operation;
-        let record = OperationV1 {
+        let first = OperationV1 {
             head: OperationHeadV1 {
                 id: *id,
                 instance: *instance,
@@ -113,15 +122,31 @@ impl Record for StoredOperation {
             created_at: created_at.as_nanosecond(),
             updated_at: updated_at.as_nanosecond(),
         };
-        Ok(to_extend(&record, out)?)
+        let trace = trace.as_deref();
+        Ok(to_extend(&OperationV2 { first, trace }, out)?)
     }
 }
 
 impl Stored for StoredOperation {
-    const SCHEMA: u16 = 1;
+    const SCHEMA: u16 = 2;
+    const OLDEST: u16 = 1;
 
     fn read(bytes: &[u8]) -> Result<Self, Bad> {
-        let record: OperationV1<'_> = whole(bytes)?;
+        let OperationV2 { first, trace } = whole(bytes)?;
+        let mut stored = Self::try_from(first)?;
+        stored.operation.trace = trace.map(str::to_owned);
+        Ok(stored)
+    }
+
+    fn read_older(_: u16, bytes: &[u8]) -> Result<Self, Bad> {
+        whole::<OperationV1<'_>>(bytes)?.try_into()
+    }
+}
+
+impl TryFrom<OperationV1<'_>> for StoredOperation {
+    type Error = Bad;
+
+    fn try_from(record: OperationV1<'_>) -> Result<Self, Bad> {
         let brief = OperationBrief::try_from(record.head)?;
         let operation = Operation {
             id: brief.id,
@@ -143,6 +168,7 @@ impl Stored for StoredOperation {
             last_error: record.last_error.map(str::to_owned),
             failure: record.failure.map(str::to_owned),
             request_id: record.request_id.map(str::to_owned),
+            trace: None,
             created_at: time(record.created_at)?,
             updated_at: time(record.updated_at)?,
             finished_at: brief.finished_at,
@@ -157,6 +183,12 @@ impl Stored for StoredOperation {
 /// The head of a `StoredOperation`.
 impl Stored for OperationBrief {
     const SCHEMA: u16 = StoredOperation::SCHEMA;
+    const OLDEST: u16 = StoredOperation::OLDEST;
+
+    /// Every form begins with the same head.
+    fn read_older(_: u16, bytes: &[u8]) -> Result<Self, Bad> {
+        Self::read(bytes)
+    }
 
     fn read(bytes: &[u8]) -> Result<Self, Bad> {
         let (head, _) = take_from_bytes::<OperationHeadV1<'_>>(bytes)?;

@@ -114,6 +114,7 @@ fn operation() -> StoredOperation {
         last_error: Some("error".to_owned()),
         failure: Some("failure".to_owned()),
         request_id: Some("request".to_owned()),
+        trace: Some("trace".to_owned()),
         created_at: at(9),
         updated_at: at(10),
         finished_at: Some(at(11)),
@@ -148,15 +149,23 @@ fn an_instance_is_written_and_read_as_ever() {
 
 #[test]
 fn an_operation_is_written_and_read_as_ever() {
+    // The second form is the first and one thing more.
+    let now = format!("0002{}0105{}", &OPERATION_V1[4..], hex(b"trace"));
     assert_eq!(
         hex(&encode(&operation()).unwrap()),
-        OPERATION_V1,
+        now,
         "what is written has changed: raise SCHEMA, and keep reading the old form"
     );
-    let read: StoredOperation = decode("key", &bytes(OPERATION_V1)).unwrap();
+    let read: StoredOperation = decode("key", &bytes(&now)).unwrap();
     assert_eq!(read, operation());
-    let brief: OperationBrief = decode("key", &bytes(OPERATION_V1)).unwrap();
-    assert_eq!(brief, OperationBrief::from(&operation().operation));
+    let mut first = operation();
+    first.operation.trace = None;
+    let read: StoredOperation = decode("key", &bytes(OPERATION_V1)).unwrap();
+    assert_eq!(read, first);
+    for form in [OPERATION_V1, &now] {
+        let brief: OperationBrief = decode("key", &bytes(form)).unwrap();
+        assert_eq!(brief, OperationBrief::from(&operation().operation));
+    }
     assert_eq!(OperationBrief::SCHEMA, StoredOperation::SCHEMA);
 }
 

@@ -1,0 +1,249 @@
+//! How much each caller may ask for: requests over time and requests at once for a key, and attempts without a good
+//! key for an address. Checked before a body is read and before anything is asked of the core.
+//!
+//! A good key is never held up by what others do from its address, and what is remembered of strangers is bounded.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use axum::extract::ConnectInfo;
+use axum::http::Extensions;
+use governor::clock::{Clock, DefaultClock};
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+
+use crate::model::{Error, KeyId, Result};
+
+/// How many new strangers are remembered before those that owe nothing are forgotten.
+const FORGET_EVERY: u32 = 1024;
+
+#[derive(Clone, Copy, Debug)]
+pub struct CallerLimits {
+    /// Requests with one key.
+    pub requests: Pace,
+    /// Requests with one key at the same time.
+    pub concurrent: usize,
+    /// Requests without a good key from one address.
+    pub strangers: Pace,
+}
+
+/// So many in a second over time, and so many at once after a rest.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    pub per_second: NonZeroU32,
+    pub burst: NonZeroU32,
+}
+
+/// Which limit a request met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Met {
+    Rate,
+    Concurrency,
+    Stranger,
+}
+
+/// Clones are the same book.
+#[derive(Clone)]
+pub struct Callers(Arc<Inner>);
+
+struct Inner {
+    limits: CallerLimits,
+    keys: DefaultKeyedRateLimiter<KeyId>,
+    strangers: DefaultKeyedRateLimiter<IpAddr>,
+    since_forgotten: AtomicU32,
+    clock: DefaultClock,
+    running: Mutex<HashMap<KeyId, usize>>,
+}
+
+/// A place among a key's concurrent requests, given back when it is dropped.
+pub struct Place {
+    callers: Callers,
+    key: KeyId,
+}
+
+impl Callers {
+    pub fn new(limits: CallerLimits) -> Self {
+        Self(Arc::new(Inner {
+            limits,
+            keys: RateLimiter::keyed(limits.requests.quota()),
+            strangers: RateLimiter::keyed(limits.strangers.quota()),
+            since_forgotten: AtomicU32::new(0),
+            clock: DefaultClock::default(),
+            running: Mutex::default(),
+        }))
+    }
+
+    /// A request with a good key. It holds its place until it is answered.
+    pub fn admit(&self, key: KeyId) -> Result<Place, (Met, Error)> {
+        // First the place: what is turned away for it costs the key no request.
+        let place = self.place(key).ok_or_else(|| {
+            let most = self.0.limits.concurrent;
+            let message = format!("{most} requests with this key are under way; wait for one");
+            (
+                Met::Concurrency,
+                Error::retry(Duration::from_secs(1), message),
+            )
+        })?;
+        match self.0.keys.check_key(&key) {
+            Ok(()) => Ok(place),
+            Err(early) => {
+                let wait = early.wait_time_from(self.0.clock.now());
+                let Pace { per_second, .. } = self.0.limits.requests;
+                let message = format!(
+                    "this key may make {per_second} requests per second, and has made more"
+                );
+                Err((Met::Rate, Error::retry(whole_seconds(wait), message)))
+            }
+        }
+    }
+
+    /// A request without a key, or with one that is not known.
+    pub fn admit_stranger(&self, address: IpAddr) -> Result<(), (Met, Error)> {
+        let inner = &self.0;
+        if inner.since_forgotten.fetch_add(1, Ordering::Relaxed) >= FORGET_EVERY {
+            inner.since_forgotten.store(0, Ordering::Relaxed);
+            inner.strangers.retain_recent();
+        }
+        inner
+            .strangers
+            .check_key(&network(address))
+            .map_err(|early| {
+                let wait = early.wait_time_from(inner.clock.now());
+                let message = "too many requests without a known API key from this address";
+                (Met::Stranger, Error::retry(whole_seconds(wait), message))
+            })
+    }
+
+    fn place(&self, key: KeyId) -> Option<Place> {
+        let mut running = self.running();
+        let now = running.entry(key).or_insert(0);
+        if *now >= self.0.limits.concurrent {
+            return None;
+        }
+        *now += 1;
+        Some(Place {
+            callers: self.clone(),
+            key,
+        })
+    }
+
+    fn running(&self) -> MutexGuard<'_, HashMap<KeyId, usize>> {
+        let running = &self.0.running;
+        running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut running = self.callers.running();
+        if let Some(now) = running.get_mut(&self.key) {
+            *now -= 1;
+            if *now == 0 {
+                running.remove(&self.key);
+            }
+        }
+    }
+}
+
+impl Pace {
+    fn quota(self) -> Quota {
+        Quota::per_second(self.per_second).allow_burst(self.burst)
+    }
+}
+
+impl Met {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Rate => "rate",
+            Self::Concurrency => "concurrency",
+            Self::Stranger => "stranger",
+        }
+    }
+}
+
+/// The address of the connection, never one that a header claims. Without a connection it is nobody's.
+pub fn address_of(extensions: &Extensions) -> IpAddr {
+    let info = extensions.get::<ConnectInfo<SocketAddr>>();
+    info.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |info| info.0.ip())
+}
+
+/// What belongs to one subscriber: an address, and with IPv6 the 64 bits that everybody has to themselves.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.into(),
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
+        }
+    }
+}
+
+/// Up, so that who waits that long is not early.
+fn whole_seconds(wait: Duration) -> Duration {
+    let more = u64::from(wait.subsec_nanos() > 0);
+    Duration::from_secs((wait.as_secs() + more).max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Kind;
+
+    fn callers(per_second: u32, burst: u32, concurrent: usize) -> Callers {
+        let pace = Pace {
+            per_second: NonZeroU32::new(per_second).unwrap(),
+            burst: NonZeroU32::new(burst).unwrap(),
+        };
+        Callers::new(CallerLimits {
+            requests: pace,
+            concurrent,
+            strangers: pace,
+        })
+    }
+
+    #[test]
+    fn a_key_has_its_places_and_its_pace_and_no_other_keys() {
+        let callers = callers(1, 3, 2);
+        let (one, other) = (KeyId::generate(), KeyId::generate());
+        let first = callers.admit(one).ok().unwrap();
+        let second = callers.admit(one).ok().unwrap();
+        let (met, _) = callers.admit(one).err().unwrap();
+        assert_eq!(met, Met::Concurrency);
+        drop((first, second));
+        drop(callers.admit(one).ok().unwrap());
+        let (met, error) = callers.admit(one).err().unwrap();
+        assert_eq!(met, Met::Rate);
+        assert!(matches!(error.kind, Kind::Retry(wait) if wait == Duration::from_secs(1)));
+        drop(callers.admit(other).ok().unwrap());
+        assert!(callers.running().is_empty());
+    }
+
+    #[test]
+    fn strangers_share_what_a_subscriber_has_and_are_forgotten() {
+        let callers = callers(1_000_000, 2, 1);
+        let here: IpAddr = "2001:db8:1:2::1".parse().unwrap();
+        let too: IpAddr = "2001:db8:1:2:ffff::9".parse().unwrap();
+        let there: IpAddr = "2001:db8:1:3::1".parse().unwrap();
+        assert_eq!(network(here), network(too));
+        assert_ne!(network(here), network(there));
+        let mapped: IpAddr = "::ffff:192.0.2.1".parse().unwrap();
+        assert_eq!(network(mapped), "192.0.2.1".parse::<IpAddr>().unwrap());
+        for number in 0..20 * FORGET_EVERY {
+            let address = IpAddr::V4(Ipv4Addr::from_bits(number));
+            callers.admit_stranger(address).ok().unwrap();
+        }
+        // None of them asked twice: what is left are those of the last moments.
+        let remembered = callers.0.strangers.len();
+        assert!(remembered <= 2 * FORGET_EVERY as usize, "{remembered}");
+    }
+
+    #[test]
+    fn waiting_as_long_as_is_said_is_enough() {
+        assert_eq!(whole_seconds(Duration::ZERO).as_secs(), 1);
+        assert_eq!(whole_seconds(Duration::from_millis(1001)).as_secs(), 2);
+        assert_eq!(whole_seconds(Duration::from_secs(2)).as_secs(), 2);
+    }
+}

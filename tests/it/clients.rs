@@ -1,0 +1,193 @@
+//! Clients that are slow, silent or many, at the real binary: they cost nothing that lasts.
+
+use std::fs;
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use berth_tests::real::{DataDir, Host};
+use berth_tests::wait_for;
+
+use crate::lifecycle::body;
+
+/// Half-open connections at once.
+const SLOW: usize = 200;
+
+/// Patience of a second, and no plugin to wait for.
+const CONFIG: &str = r#"
+[server]
+header_timeout = "1s"
+body_timeout = "1s"
+write_timeout = "1s"
+max_connections_per_address = 256
+[callers]
+requests_per_second = 10000
+burst = 10000
+"#;
+
+async fn start(data: &DataDir) -> Host {
+    let config = data.path().join("berth.toml");
+    fs::write(&config, CONFIG).unwrap();
+    Host::start_with(data, &["--config", config.to_str().unwrap()]).await
+}
+
+fn connect(host: &Host) -> TcpStream {
+    let address = host.base().strip_prefix("http://").unwrap();
+    let stream = TcpStream::connect(address).unwrap();
+    let patience = Some(Duration::from_secs(60));
+    stream.set_read_timeout(patience).unwrap();
+    stream
+}
+
+/// What comes until the host hangs up.
+fn rest(stream: &mut TcpStream) -> String {
+    let mut text = String::new();
+    match stream.read_to_string(&mut text) {
+        Ok(_) => {}
+        Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{error}"),
+    }
+    text
+}
+
+fn open_files(host: &Host) -> usize {
+    let files = fs::read_dir(format!("/proc/{}/fd", host.pid())).unwrap();
+    files.count()
+}
+
+#[tokio::test]
+async fn half_open_connections_hold_up_nobody_and_leave_nothing() {
+    let data = DataDir::new();
+    let host = start(&data).await;
+    host.get("/api/v1/databases").await.expect(200);
+    let before = open_files(&host);
+    let mut slow: Vec<TcpStream> = (0..SLOW).map(|_| connect(&host)).collect();
+    for (number, stream) in slow.iter_mut().enumerate() {
+        // Silent, in the middle of a head, and without the body that was announced.
+        let sent: &[u8] = match number % 3 {
+            0 => b"",
+            1 => b"GET /api/v1/databases HTTP/1.1\r\nhost: x\r\nx-slow: ",
+            _ => b"POST /api/v1/databases HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n",
+        };
+        stream.write_all(sent).unwrap();
+    }
+    wait_for("the slow clients to be there", async || {
+        (open_files(&host) >= before + SLOW / 3).then_some(())
+    })
+    .await;
+    let began = Instant::now();
+    let mut slowest = Duration::ZERO;
+    for _ in 0..100 {
+        let asked = Instant::now();
+        host.get("/api/v1/databases").await.expect(200);
+        slowest = slowest.max(asked.elapsed());
+    }
+    println!(
+        "100 requests beside {SLOW} slow clients: {:?}, the slowest {slowest:?}",
+        began.elapsed()
+    );
+    assert!(slowest < Duration::from_millis(800), "{slowest:?}");
+    wait_for("the slow clients to be let go", async || {
+        (open_files(&host) <= before).then_some(())
+    })
+    .await;
+    for mut stream in slow {
+        rest(&mut stream);
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_drips_is_not_given_more_time() {
+    let data = DataDir::new();
+    let host = start(&data).await;
+    let mut stream = connect(&host);
+    stream
+        .write_all(b"GET / HTTP/1.1\r\nhost: x\r\nx-drip: ")
+        .unwrap();
+    let began = Instant::now();
+    // A byte now and then is no progress.
+    wait_for("it to be let go", async || {
+        stream.write_all(b"a").is_err().then_some(())
+    })
+    .await;
+    assert!(began.elapsed() < Duration::from_secs(30));
+}
+
+#[tokio::test]
+async fn a_body_that_is_never_sent_ends_in_a_clear_refusal() {
+    let data = DataDir::new();
+    let host = start(&data).await;
+    let mut stream = connect(&host);
+    let head = format!(
+        "POST /api/v1/databases HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\n\
+         content-type: application/json\r\ncontent-length: 100\r\n\r\n{{\"name\"",
+        host.key()
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    let answer = rest(&mut stream);
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    assert!(answer.contains("\"body_too_slow\""), "{answer}");
+    let all = host.get("/api/v1/databases").await.expect(200);
+    assert_eq!(all, serde_json::json!([]));
+}
+
+#[tokio::test]
+async fn a_client_that_takes_no_answers_is_let_go() {
+    let data = DataDir::new();
+    let host = start(&data).await;
+    let before = open_files(&host);
+    let mut stream = connect(&host);
+    stream.set_nonblocking(true).unwrap();
+    let ask = format!(
+        "GET /metrics HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\n\r\n",
+        host.key()
+    );
+    // It asks and asks, and never reads.
+    wait_for(
+        "nothing more to be taken from it, and it to be let go",
+        async || {
+            loop {
+                match stream.write(ask.as_bytes()) {
+                    Ok(_) => {}
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
+                    Err(_) => return Some(()),
+                }
+            }
+        },
+    )
+    .await;
+    wait_for("its connection to be closed", async || {
+        (open_files(&host) <= before).then_some(())
+    })
+    .await;
+    host.get("/api/v1/databases").await.expect(200);
+}
+
+#[tokio::test]
+async fn more_than_an_address_may_have_are_closed_at_once() {
+    let data = DataDir::new();
+    let host = start(&data).await;
+    let mut many: Vec<TcpStream> = (0..300).map(|_| connect(&host)).collect();
+    let closed = wait_for("the last of them to be closed", async || {
+        let mut closed = 0;
+        for stream in &mut many {
+            stream.set_nonblocking(true).unwrap();
+            match stream.read(&mut [0; 1]) {
+                Ok(0) => closed += 1,
+                Ok(_) => panic!("nothing was asked"),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(_) => closed += 1,
+            }
+        }
+        (closed >= 44).then_some(closed)
+    })
+    .await;
+    println!("{closed} of 300 were closed");
+    drop(many);
+    wait_for("room for a good client", async || {
+        let answer = host.try_post("/api/v1/databases", &body("")).await;
+        answer
+            .is_ok_and(|answer| answer.status == 422)
+            .then_some(())
+    })
+    .await;
+}
