@@ -8,6 +8,7 @@ mod kill;
 mod lifecycle;
 mod runtime;
 mod shim;
+mod store;
 mod survival;
 mod sweep;
 mod tidy;
