@@ -75,7 +75,12 @@ impl Sled {
         let database = Database::open(directory)?;
         let revision = database.revision().map_err(|e| broken(directory, e))?;
         if noted.is_some_and(|noted| noted.revision > revision) {
-            return Err(broken(directory, "its newest commits are lost"));
+            // Damage in the middle of the log: sled has cut it there.
+            return Err(Error::failed(format!(
+                "the store in {} cannot be opened: its newest commits are lost. Put it back from your backup, and look \
+                 at the disk.",
+                directory.display()
+            )));
         }
         if revision == 0 && !database.is_empty().map_err(|e| broken(directory, e))? {
             return Err(broken(directory, "it is not a store of Berth"));
