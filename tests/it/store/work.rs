@@ -111,7 +111,7 @@ pub fn sizes(steps: &[Step]) -> Vec<bool> {
             Step::Small(count) => sizes.extend((0..*count).map(|_| false)),
             Step::Large(count) => sizes.extend((0..*count).map(|_| true)),
             // More than any test waits for.
-            Step::UntilItFails => sizes.extend((0..20_000).map(|_| false)),
+            Step::UntilItFails => sizes.extend((0..2_000).map(|_| false)),
             Step::Reopened | Step::Mended | Step::Die => {}
         }
     }

@@ -211,6 +211,14 @@ impl Drop for Sled {
         {
             tracing::error!("the store's writer ended in a panic");
         }
+        let mut slot = self
+            .shared
+            .database
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(database) = slot.take() {
+            database.close();
+        }
     }
 }
 
