@@ -207,12 +207,14 @@ impl Writer {
         if shared.progress.borrow().check().is_err() {
             return;
         }
-        if let Err(error) = self.open_again(shared) {
-            self.fail(shared, &error);
+        match self.open_again(shared) {
+            Ok(revision) => self.synced = revision,
+            Err(error) => drop(self.fail(shared, &error)),
         }
     }
 
-    fn open_again(&self, shared: &Shared) -> Result<(), String> {
+    /// Answers the last commit that is there.
+    fn open_again(&self, shared: &Shared) -> Result<u64, String> {
         let mut slot = shared
             .database
             .write()
@@ -230,7 +232,7 @@ impl Writer {
         }
         shared.files.sync_directory().map_err(said)?;
         *slot = Some(database);
-        Ok(())
+        Ok(revision)
     }
 
     /// What sled or the disk has of the last commits is unknown, so nothing is read or written until the
@@ -250,9 +252,10 @@ impl Writer {
     /// Try whether the disk works again, and open the store on it.
     fn mend(&mut self, shared: &Shared, waited: Duration) {
         match self.try_to_mend(shared) {
-            Ok(()) => {
+            Ok(revision) => {
                 self.mend = None;
-                self.synced = self.revision;
+                // Numbers of commits that are lost are not used again.
+                self.synced = revision;
                 self.written = 0;
                 shared.unsynced().clear();
                 shared
@@ -268,7 +271,7 @@ impl Writer {
         }
     }
 
-    fn try_to_mend(&self, shared: &Shared) -> Result<(), String> {
+    fn try_to_mend(&self, shared: &Shared) -> Result<u64, String> {
         let said = |error: std::io::Error| error.to_string();
         // sled is not let at a disk that does not even take this.
         let noted = Acknowledged {

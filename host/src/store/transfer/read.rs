@@ -159,9 +159,9 @@ impl<R: BufRead> Import<R> {
                 .lines
                 .bad("does not fit the lines before it: one was altered"));
         }
-        match self.lines.input.fill_buf() {
-            Ok([]) => Ok(()),
-            Ok(_) => {
+        match self.lines.input.fill_buf().map(<[u8]>::is_empty) {
+            Ok(true) => Ok(()),
+            Ok(false) => {
                 self.lines.number += 1;
                 Err(self.lines.bad("stands after the end"))
             }
