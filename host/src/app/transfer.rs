@@ -1,7 +1,7 @@
 //! Exporting and importing the records of a data directory, while no host runs on it.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead, BufWriter, ErrorKind, Write};
+use std::io::{self, BufRead, BufWriter, ErrorKind};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

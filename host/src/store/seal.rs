@@ -75,7 +75,8 @@ impl Sealer {
 
     /// Of the text of a key file, if it is one.
     pub fn from_text(text: &Secret) -> Option<Self> {
-        Some(Self::new(&parse(text.expose())?))
+        let key = parse(text.expose())?;
+        Some(Self::new(&key))
     }
 
     /// Make the file of a key that was kept elsewhere. One that exists already is an error.
