@@ -5,6 +5,7 @@ mod admin_key;
 mod connections;
 mod data_dir;
 mod listener;
+mod transfer;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use crate::supervisor::{HealthBook, Supervisor};
 
 pub use admin_key::reset as reset_admin_key;
 pub use data_dir::DataDir;
+pub use transfer::{export, import};
 
 /// A running control plane without its listener: tests talk to its router.
 pub struct App {

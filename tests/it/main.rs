@@ -12,6 +12,7 @@ mod openapi;
 mod runtime;
 mod shim;
 mod shutdown;
+mod store;
 mod survival;
 mod sweep;
 mod tidy;

@@ -14,32 +14,52 @@ pub fn target() -> Vec<u8> {
     read("fixture_target")
 }
 
+/// The library that stands between a process and its files, for `LD_PRELOAD`.
+pub fn faultfs() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let target = target_dir();
+        build(&target, &["-p", "fixture-faultfs"]);
+        target.join("debug/libfixture_faultfs.so")
+    })
+}
+
 fn read(name: &str) -> Vec<u8> {
     let path = built().join(format!("{name}.wasm"));
     std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
-/// The directory that they were built into.
+/// The directory that the components were built into.
 fn built() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
-        // …/target/debug/deps/it-…
-        let exe = std::env::current_exe().expect("the test's own path");
-        let target = exe.ancestors().nth(3).expect("a target directory");
-        let built = Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--profile", "plugin"])
-            .args(["--target", "wasm32-wasip2"])
-            .args(["-p", "fixture-engine", "-p", "fixture-target"])
-            .arg("--target-dir")
-            .arg(target)
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .output()
-            .expect("cargo");
-        assert!(
-            built.status.success(),
-            "the fixtures do not build: {}",
-            String::from_utf8_lossy(&built.stderr)
-        );
+        let target = target_dir();
+        let wasm = ["--profile", "plugin", "--target", "wasm32-wasip2"];
+        let packages = ["-p", "fixture-engine", "-p", "fixture-target"];
+        build(&target, &[wasm.as_slice(), &packages].concat());
         target.join("wasm32-wasip2/plugin")
     })
+}
+
+fn target_dir() -> PathBuf {
+    // …/target/debug/deps/it-…
+    let exe = std::env::current_exe().expect("the test's own path");
+    let target = exe.ancestors().nth(3).expect("a target directory");
+    target.to_owned()
+}
+
+fn build(target: &Path, what: &[&str]) {
+    let built = Command::new(env!("CARGO"))
+        .args(["build", "--quiet"])
+        .args(what)
+        .arg("--target-dir")
+        .arg(target)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("cargo");
+    assert!(
+        built.status.success(),
+        "the fixtures do not build: {}",
+        String::from_utf8_lossy(&built.stderr)
+    );
 }

@@ -233,7 +233,23 @@ impl Host {
         host
     }
 
+    /// The same with these variables in its environment.
+    pub async fn start_under(data: &DataDir, variables: &[(&str, &Path)]) -> Self {
+        let mut host = Self::spawn_under(&berth_binary(), data, &[], variables);
+        host.wait_ready(data).await;
+        host
+    }
+
     pub(crate) fn spawn(binary: &Path, data: &DataDir, more: &[&str]) -> Self {
+        Self::spawn_under(binary, data, more, &[])
+    }
+
+    fn spawn_under(
+        binary: &Path,
+        data: &DataDir,
+        more: &[&str],
+        variables: &[(&str, &Path)],
+    ) -> Self {
         let port = free_port();
         let log = fs::OpenOptions::new()
             .create(true)
@@ -246,6 +262,7 @@ impl Host {
             .arg(data.path())
             .args(["--listen", &format!("127.0.0.1:{port}")])
             .args(more)
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("log"))
             .stderr(log)

@@ -3,6 +3,7 @@
 mod admin_key;
 mod config;
 mod serve;
+mod store;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -34,6 +35,9 @@ enum Command {
     /// The key that opens everything.
     #[command(subcommand)]
     AdminKey(admin_key::Command),
+    /// The records of a data directory, as text.
+    #[command(subcommand)]
+    Store(store::Command),
 }
 
 /// Where settings come from.
@@ -55,6 +59,7 @@ pub fn run() -> ExitCode {
         Command::Serve(serve) => serve.run(),
         Command::Config(command) => command.run(),
         Command::AdminKey(command) => command.run(),
+        Command::Store(command) => command.run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -51,8 +51,12 @@ impl Control {
             Some((at, writable)) if at.elapsed() < LOOK_EVERY => writable,
             Some(_) | None => {
                 let written = self.repo().probe().await;
-                if let Err(error) = &written {
-                    tracing::warn!(?error, "the store takes no writes");
+                // Said when it changes, not at each look.
+                let before = probed.is_none_or(|(_, writable)| writable);
+                match &written {
+                    Err(error) if before => tracing::warn!(?error, "the store takes no writes"),
+                    Ok(()) if !before => tracing::info!("the store takes writes"),
+                    Ok(()) | Err(_) => {}
                 }
                 *probed = Some((Instant::now(), written.is_ok()));
                 written.is_ok()

@@ -17,6 +17,7 @@ pub mod repo;
 mod samples;
 pub mod seal;
 pub mod sled;
+pub mod transfer;
 pub mod view;
 
 pub use memory::Memory;

@@ -15,7 +15,7 @@ use chacha20poly1305::aead::{Aead, Payload};
 use chacha20poly1305::{Key, KeyInit, XChaCha20Poly1305, XNonce};
 use zeroize::Zeroizing;
 
-use crate::model::{Error, Kind, Result};
+use crate::model::{Error, Kind, Result, Secret};
 
 const KEY_BYTES: usize = 32;
 const ID_BYTES: usize = 8;
@@ -69,6 +69,19 @@ impl Sealer {
     /// exists already is an error.
     pub fn create(path: &Path) -> Result<Self> {
         let key = random_key();
+        write_new(path, &key).map_err(|error| unusable(path, "cannot be made").caused_by(error))?;
+        Ok(Self::new(&key))
+    }
+
+    /// Of the text of a key file, if it is one.
+    pub fn from_text(text: &Secret) -> Option<Self> {
+        let key = parse(text.expose())?;
+        Some(Self::new(&key))
+    }
+
+    /// Make the file of a key that was kept elsewhere. One that exists already is an error.
+    pub fn restore(path: &Path, text: &Secret) -> Result<Self> {
+        let key = parse(text.expose()).ok_or_else(|| unusable(path, "is damaged"))?;
         write_new(path, &key).map_err(|error| unusable(path, "cannot be made").caused_by(error))?;
         Ok(Self::new(&key))
     }

@@ -7,11 +7,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::records::StoredOperation;
 use super::{Repo, keys};
 use crate::model::health::History;
 use crate::model::project::ApiKey;
 use crate::model::workload::Workload;
-use crate::model::{ConflictReason, Error, InstanceId, Kind, Result};
+use crate::model::{ConflictReason, Error, Instance, InstanceId, Kind, Result};
 use crate::store::seal::Sealer;
 use crate::store::{Commit, Expect, Store, StoreError, Write};
 
@@ -152,8 +153,35 @@ pub(super) fn unreadable(key: &str) -> Error {
     )
 }
 
+/// The schema that this build writes of records of a kind, if it knows the kind. Every form of a key in `keys` is here.
+pub(in crate::store) fn schema_of(kind: &str) -> Option<u16> {
+    Some(match kind {
+        "meta" => Meta::SCHEMA,
+        "instance" => Instance::SCHEMA,
+        "operation" => StoredOperation::SCHEMA,
+        "workload" => Workload::SCHEMA,
+        "secrets" | "pending-secrets" => SEALED_SCHEMA,
+        "api-key" => StoredApiKey::SCHEMA,
+        "idempotency" => StoredIdempotency::SCHEMA,
+        "alias" | "slug" | "port" | "uid" => Owner::SCHEMA,
+        "open" | "probe" => Mark::SCHEMA,
+        _ => return None,
+    })
+}
+
+/// The schema that a value says it has.
+pub(in crate::store) fn schema_in(key: &str, value: &[u8]) -> Result<u16> {
+    let (head, _) = value.split_first_chunk().ok_or_else(|| unreadable(key))?;
+    Ok(u16::from_be_bytes(*head))
+}
+
+/// Which key seals, by a store's first record.
+pub(in crate::store) fn seal_key(meta: &[u8]) -> Result<String> {
+    Ok(decode::<Meta>(keys::META, meta)?.seal_key)
+}
+
 /// What a caller is told when a commit or a read did not go well.
-pub(super) fn store_error(error: StoreError) -> Error {
+pub(in crate::store) fn store_error(error: StoreError) -> Error {
     match error {
         StoreError::Conflict { .. } => Error::conflict(
             ConflictReason::Busy,
@@ -226,3 +254,19 @@ impl Repo {
 /// How soon a read that failed is tried again: from this, doubling, to the most.
 pub(super) const READ_AGAIN: Duration = Duration::from_millis(50);
 pub(super) const READ_AGAIN_MOST: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A kind that is not known to `schema_of` could be exported, and not imported again.
+    #[test]
+    fn every_form_of_a_key_has_a_known_schema() {
+        let forms = include_str!("keys.rs").split('"').skip(1).step_by(2);
+        let forms: Vec<&str> = forms.filter(|form| !form.starts_with('{')).collect();
+        assert!(forms.len() > 10, "{forms:?}");
+        for form in forms {
+            assert!(schema_of(keys::kind(form)).is_some(), "{form} is not known");
+        }
+    }
+}

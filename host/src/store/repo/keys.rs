@@ -11,6 +11,11 @@ pub const PROBE: &str = "probe";
 pub const API_KEYS: &str = "api-key/";
 pub const IDEMPOTENCY: &str = "idempotency/";
 
+/// The kind of a record: the first part of its key.
+pub fn kind(key: &str) -> &str {
+    key.split_once('/').map_or(key, |(kind, _)| kind)
+}
+
 pub fn instance(id: InstanceId) -> String {
     format!("{INSTANCES}{id}")
 }

@@ -19,6 +19,9 @@ mod secrets;
 #[cfg(test)]
 mod tests;
 
+pub(super) use encoding::{schema_in, schema_of, seal_key, store_error};
+pub(super) use keys::{META, kind};
+
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;

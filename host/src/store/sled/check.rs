@@ -69,16 +69,6 @@ pub(super) fn check_log(
         Err(error) => return Err(error),
     };
     let length = log.metadata()?.len();
-    // sled itself shortens the file by whole segments only.
-    if let Some(noted) = noted
-        && length < noted.length
-        && !length.is_multiple_of(SEGMENT)
-    {
-        return Ok(Err(format!(
-            "its file db has {length} bytes, and had {} when it was last written",
-            noted.length
-        )));
-    }
     let mut valid = 0_u64;
     for offset in (0..length).step_by(SEGMENT_BYTES) {
         let mut header = [0; HEADER_BYTES];
@@ -97,6 +87,26 @@ pub(super) fn check_log(
         return Ok(Err("its file db has lost everything".into()));
     }
     Ok(Ok(()))
+}
+
+/// Whether the log looks cut, in words. It may be whole all the same: sled shortens its file by whole segments and goes on
+/// from there, and a note that is behind after a power cut does not know of it. Opening tells, and writes; so
+/// that is tried on a copy first.
+pub(super) fn looks_cut(
+    directory: &Path,
+    noted: Option<Acknowledged>,
+) -> io::Result<Option<String>> {
+    let Some(noted) = noted else {
+        return Ok(None);
+    };
+    let length = fs::metadata(directory.join("db"))?.len();
+    let cut = length < noted.length && !length.is_multiple_of(SEGMENT);
+    Ok(cut.then(|| {
+        format!(
+            "its file db has {length} bytes, and had {} when it was last written",
+            noted.length
+        )
+    }))
 }
 
 /// A segment's header: a checksum and what it is of.

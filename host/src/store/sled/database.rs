@@ -51,6 +51,13 @@ impl Database {
         }
     }
 
+    /// Let go of it. sled panics when the disk fails at that.
+    pub fn close(self) {
+        if catch_unwind(AssertUnwindSafe(|| drop(self))).is_err() {
+            tracing::debug!("sled did not close in order");
+        }
+    }
+
     pub fn get(&self, key: &str) -> Result<Option<Versioned>, StoreError> {
         match guarded(|| self.0.get(key))? {
             Some(bytes) => decode(key, &bytes).map(Some),

@@ -2,10 +2,13 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::model::{Error, Result};
+
+/// There while the disk may lack what can be read, because it failed.
+const DOUBTFUL: &str = "doubtful";
 
 /// Holds the directory's lock until it is dropped.
 pub(super) struct Files {
@@ -57,11 +60,21 @@ impl Files {
             .map_err(|error| self.problem("cannot be opened", error))
     }
 
-    /// Put what opening made on the disk: the files, and the directories' entries of them.
+    /// Put what opening made on the disk: the files, and the directories' entries of them. sled makes its files as
+    /// the umask says; they are nobody else's business.
     pub fn sync_directory(&self) -> Result<()> {
         let sync = || -> io::Result<()> {
+            fs::set_permissions(&self.directory, fs::Permissions::from_mode(0o700))?;
             for entry in fs::read_dir(&self.directory)? {
-                File::open(entry?.path())?.sync_all()?;
+                let entry = entry?;
+                let mode = if entry.file_type()?.is_dir() {
+                    0o700
+                } else {
+                    0o600
+                };
+                let file = File::open(entry.path())?;
+                file.set_permissions(fs::Permissions::from_mode(mode))?;
+                file.sync_all()?;
             }
             File::open(&self.directory)?.sync_all()?;
             match self.directory.parent() {
@@ -70,6 +83,52 @@ impl Files {
             }
         };
         sync().map_err(|error| self.problem("cannot be synced", error))
+    }
+
+    /// Leave a mark that the disk failed. A disk that does not even take that is asked for nothing more.
+    pub fn mark_doubtful(&self) {
+        if let Err(error) = File::create(self.directory.join(DOUBTFUL)) {
+            tracing::debug!(%error, "the failure of the store could not be marked");
+        }
+    }
+
+    /// After a failure, write everything again. What could not be written is still read back as if it were on the disk,
+    /// for the system counts it as written; commits on top of it would be lost with it.
+    pub fn settle(&self) -> Result<()> {
+        let mark = self.directory.join(DOUBTFUL);
+        let settle = || -> io::Result<()> {
+            if !mark.exists() {
+                return Ok(());
+            }
+            for entry in fs::read_dir(&self.directory)? {
+                let entry = entry?;
+                if entry.file_type()?.is_file() {
+                    write_again(&entry.path())?;
+                }
+            }
+            fs::remove_file(&mark)
+        };
+        settle().map_err(|error| self.problem("cannot be written again after a failure", error))
+    }
+
+    /// A copy beside the directory, for looking at what opening would make of it.
+    pub fn copy(&self) -> Result<Copy> {
+        let mut path = self.directory.as_os_str().to_owned();
+        path.push(".copy");
+        let copy = Copy(path.into());
+        let make = || -> io::Result<()> {
+            copy.remove()?;
+            DirBuilder::new().mode(0o700).create(&copy.0)?;
+            for entry in fs::read_dir(&self.directory)? {
+                let entry = entry?;
+                if entry.file_type()?.is_file() {
+                    fs::copy(entry.path(), copy.0.join(entry.file_name()))?;
+                }
+            }
+            Ok(())
+        };
+        make().map_err(|error| self.problem("cannot be copied for a look", error))?;
+        Ok(copy)
     }
 
     pub fn problem(&self, what: &str, error: io::Error) -> Error {
@@ -95,6 +154,45 @@ impl Files {
             Ok(())
         };
         remove().map_err(|error| self.problem("cannot be read", error))
+    }
+}
+
+/// Gone when it is dropped.
+pub(super) struct Copy(PathBuf);
+
+impl Copy {
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    fn remove(&self) -> io::Result<()> {
+        match fs::remove_dir_all(&self.0) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        }
+    }
+}
+
+impl Drop for Copy {
+    fn drop(&mut self) {
+        if let Err(error) = self.remove() {
+            tracing::warn!(%error, "the copy {} cannot be removed", self.0.display());
+        }
+    }
+}
+
+/// Sector by sector what is there already: dying in between harms nothing.
+fn write_again(path: &Path) -> io::Result<()> {
+    let file = OpenOptions::new().read(true).write(true).open(path)?;
+    let mut buffer = vec![0; 1 << 20];
+    let mut at = 0;
+    loop {
+        let read = file.read_at(&mut buffer, at)?;
+        if read == 0 {
+            return file.sync_all();
+        }
+        file.write_all_at(&buffer[..read], at)?;
+        at += read as u64;
     }
 }
 

@@ -22,7 +22,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::{oneshot, watch};
 
-use self::check::{Note, check_log};
+use self::check::{Acknowledged, Note, check_log, looks_cut};
 use self::database::{Database, broken};
 use self::files::Files;
 use self::writer::{Request, Writer};
@@ -52,7 +52,7 @@ struct Shared {
 enum Progress {
     /// Every commit up to this number is on the disk.
     Synced(u64),
-    /// The disk failed. Nothing is read or written until Berth is started again.
+    /// The disk failed. Nothing is read or written until the writer has mended the store, or Berth was started again.
     Failed(Arc<str>),
 }
 
@@ -65,11 +65,22 @@ impl Sled {
         check_log(directory, noted)
             .map_err(refuse)?
             .map_err(|problem| broken(directory, problem))?;
+        if let Some(problem) = looks_cut(directory, noted).map_err(refuse)?
+            && !is_whole(&files, noted)?
+        {
+            return Err(broken(directory, problem));
+        }
         files.remove_half_snapshots()?;
+        files.settle()?;
         let database = Database::open(directory)?;
         let revision = database.revision().map_err(|e| broken(directory, e))?;
         if noted.is_some_and(|noted| noted.revision > revision) {
-            return Err(broken(directory, "its newest commits are lost"));
+            // Damage in the middle of the log: sled has cut it there.
+            return Err(Error::failed(format!(
+                "the store in {} cannot be opened: its newest commits are lost. Put it back from your backup, and look \
+                 at the disk.",
+                directory.display()
+            )));
         }
         if revision == 0 && !database.is_empty().map_err(|e| broken(directory, e))? {
             return Err(broken(directory, "it is not a store of Berth"));
@@ -200,7 +211,27 @@ impl Drop for Sled {
         {
             tracing::error!("the store's writer ended in a panic");
         }
+        let mut slot = self
+            .shared
+            .database
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(database) = slot.take() {
+            database.close();
+        }
     }
+}
+
+/// Whether the store has its newest commits when it is opened: tried on a copy.
+fn is_whole(files: &Files, noted: Option<Acknowledged>) -> Result<bool> {
+    let copy = files.copy()?;
+    let opened = Database::open(copy.path());
+    let revision = opened.and_then(|database| {
+        let revision = database.revision().map_err(Error::internal);
+        database.close();
+        revision
+    });
+    Ok(revision.is_ok_and(|revision| noted.is_none_or(|noted| noted.revision <= revision)))
 }
 
 fn closed() -> StoreError {

@@ -4,16 +4,16 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::check::{Acknowledged, Note};
+use super::check::{Acknowledged, Note, check_log};
 use super::database::{Database, encode};
 use super::files::Files;
 use super::space::Space;
 use super::{Progress, Shared};
-use crate::model::Result;
+use crate::model::{Error, Result};
 use crate::store::{Commit, Expect, StoreError, Write};
 
 /// Most commits that share a sync, and most bytes in them.
@@ -25,6 +25,10 @@ const MAX_GROUP_BYTES: usize = 1 << 20;
 const REOPEN_WHEN_IDLE: usize = 16 << 20;
 const REOPEN_AT_LAST: usize = 64 << 20;
 const IDLE: Duration = Duration::from_secs(1);
+
+/// How soon after a failure the store is tried again: from this, doubling, to the most.
+const MEND_AFTER: Duration = Duration::from_secs(1);
+const MEND_AFTER_MOST: Duration = Duration::from_secs(30);
 
 pub(super) struct Request {
     pub commit: Commit,
@@ -39,6 +43,10 @@ pub(super) struct Writer {
     note: Note,
     /// Bytes of records since the store was opened.
     written: usize,
+    /// The last commit that is on the disk for sure.
+    synced: u64,
+    /// While the store has failed: when it is tried again, and how long after the time before.
+    mend: Option<(Instant, Duration)>,
 }
 
 type Answer = oneshot::Sender<Result<u64, StoreError>>;
@@ -63,13 +71,21 @@ impl Writer {
             data,
             note: Note::open(files.directory()).map_err(problem)?,
             written: 0,
+            synced: revision,
+            mend: None,
         })
     }
 
     /// Until every sender is gone.
     pub fn run(mut self, shared: &Shared, inbox: &Receiver<Request>) {
         loop {
-            match inbox.recv_timeout(IDLE) {
+            let next = inbox.recv_timeout(IDLE);
+            if let Some((at, waited)) = self.mend
+                && at <= Instant::now()
+            {
+                self.mend(shared, waited);
+            }
+            match next {
                 Ok(first) => {
                     self.take(shared, first, inbox);
                     if self.written >= REOPEN_AT_LAST {
@@ -113,6 +129,7 @@ impl Writer {
         match self.persist(shared, batch) {
             Ok(()) => {
                 self.written += bytes;
+                self.synced = revision;
                 shared.progress.send_replace(Progress::Synced(revision));
                 shared.unsynced().clear();
                 for (number, answer) in accepted {
@@ -120,7 +137,7 @@ impl Writer {
                 }
             }
             Err(error) => {
-                let why = fail(shared, &error.to_string());
+                let why = self.fail(shared, &error.to_string());
                 for (_, answer) in accepted {
                     reply(answer, Err(StoreError::Backend(why.as_ref().into())));
                 }
@@ -190,36 +207,82 @@ impl Writer {
         if shared.progress.borrow().check().is_err() {
             return;
         }
-        let directory = shared.files.directory();
+        match self.open_again(shared) {
+            Ok(revision) => self.synced = revision,
+            Err(error) => drop(self.fail(shared, &error)),
+        }
+    }
+
+    /// Answers the last commit that is there.
+    fn open_again(&self, shared: &Shared) -> Result<u64, String> {
         let mut slot = shared
             .database
             .write()
             .unwrap_or_else(PoisonError::into_inner);
-        drop(slot.take());
-        let opened = Database::open(directory).map_err(|error| error.to_string());
-        let opened = opened.and_then(|database| match database.revision() {
-            Ok(revision) if revision == self.revision => Ok(database),
-            Ok(_) => Err("commits are lost".to_owned()),
-            Err(error) => Err(error.to_string()),
-        });
-        let opened = opened.and_then(|database| {
-            let synced = shared.files.sync_directory();
-            synced.map_err(|error| error.to_string()).map(|()| database)
-        });
-        match opened {
-            Ok(database) => *slot = Some(database),
-            Err(error) => drop(fail(shared, &error)),
+        if let Some(database) = slot.take() {
+            database.close();
+        }
+        let said = |error: Error| error.to_string();
+        shared.files.settle().map_err(said)?;
+        let database = Database::open(shared.files.directory()).map_err(said)?;
+        // Commits that nobody knows of may be there or not; those that were acknowledged must be.
+        let revision = database.revision().map_err(|error| error.to_string())?;
+        if !(self.synced..=self.revision).contains(&revision) {
+            return Err("commits are lost".to_owned());
+        }
+        shared.files.sync_directory().map_err(said)?;
+        *slot = Some(database);
+        Ok(revision)
+    }
+
+    /// What sled or the disk has of the last commits is unknown, so nothing is read or written until the
+    /// store was opened again and looked at. Said once, however often the disk fails meanwhile.
+    fn fail(&mut self, shared: &Shared, error: &str) -> Arc<str> {
+        tracing::error!(
+            "the store failed: {error}. No request that changes anything is accepted; the databases run on. Berth \
+             tries the store again by itself"
+        );
+        let why: Arc<str> = format!("the disk failed ({error})").into();
+        shared.files.mark_doubtful();
+        shared.progress.send_replace(Progress::Failed(why.clone()));
+        self.mend = Some((Instant::now() + MEND_AFTER, MEND_AFTER));
+        why
+    }
+
+    /// Try whether the disk works again, and open the store on it.
+    fn mend(&mut self, shared: &Shared, waited: Duration) {
+        match self.try_to_mend(shared) {
+            Ok(revision) => {
+                self.mend = None;
+                // Numbers of commits that are lost are not used again.
+                self.synced = revision;
+                self.written = 0;
+                shared.unsynced().clear();
+                shared
+                    .progress
+                    .send_replace(Progress::Synced(self.revision));
+                tracing::info!("the store works again");
+            }
+            Err(error) => {
+                tracing::debug!("the store does not work yet: {error}");
+                let wait = Duration::min(waited * 2, MEND_AFTER_MOST);
+                self.mend = Some((Instant::now() + wait, wait));
+            }
         }
     }
-}
 
-/// Nothing goes on after a failure: what sled or the disk has of the last commits is unknown.
-fn fail(shared: &Shared, error: &str) -> Arc<str> {
-    tracing::error!("the store failed: {error}");
-    let why: Arc<str> =
-        format!("the disk failed ({error}); start Berth again when it is mended").into();
-    shared.progress.send_replace(Progress::Failed(why.clone()));
-    why
+    fn try_to_mend(&self, shared: &Shared) -> Result<u64, String> {
+        let said = |error: std::io::Error| error.to_string();
+        // sled is not let at a disk that does not even take this.
+        let noted = Acknowledged {
+            revision: self.synced,
+            length: self.data.metadata().map_err(said)?.len(),
+        };
+        self.note.write(noted).map_err(said)?;
+        self.data.sync_all().map_err(said)?;
+        check_log(shared.files.directory(), Some(noted)).map_err(said)??;
+        self.open_again(shared)
+    }
 }
 
 fn reply(answer: Answer, result: Result<u64, StoreError>) {
