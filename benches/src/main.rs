@@ -12,6 +12,7 @@ mod peer;
 mod requests;
 mod seed;
 mod stats;
+mod swap;
 mod table;
 
 use std::path::Path;
@@ -27,7 +28,7 @@ async fn main() {
         ["seed", data, count] => {
             seed::seed(Path::new(data), count.parse().expect("a number")).await
         }
-        [] => figures(&["call", "requests", "create", "listing"]).await,
+        [] => figures(&["call", "swap", "requests", "create", "listing"]).await,
         names => figures(names).await,
     }
 }
@@ -37,10 +38,11 @@ async fn figures(names: &[&str]) {
         match *name {
             "create" => create::run().await,
             "call" => call::run().await,
+            "swap" => swap::run().await,
             "requests" => requests::run().await,
             "listing" => listing::run().await,
             other => {
-                eprintln!("no figure is called {other}: create, call, requests, listing");
+                eprintln!("no figure is called {other}: create, call, swap, requests, listing");
                 std::process::exit(2);
             }
         }

@@ -16,7 +16,7 @@ use crate::api::{Api, Limits, OperationMetrics};
 use crate::config::Config;
 use crate::model::{Error, NodeName, Result};
 use crate::operations::{Executor, NodeConfig, OnEnd};
-use crate::runtime::{Plugins, Runtime};
+use crate::runtime::{Plugins, Runtime, Timing};
 use crate::service::{self, Control};
 use crate::store::Repo;
 use crate::store::sled::Sled;
@@ -117,7 +117,9 @@ pub async fn serve(config: Config) -> Result<()> {
     let data = DataDir::open(&config.data_dir)?;
     let repo = open_repo(&data).await?;
     admin_key::ensure(&repo, &data, config.default_project()?).await?;
-    let runtime = Runtime::open(config.runtime(data.path(), &plugins_dir(&config)?)?).await?;
+    let in_use = Arc::new(service::plugins::Recorded(repo.clone()));
+    let given = config.runtime(data.path(), &plugins_dir(&config)?)?;
+    let runtime = Runtime::watch(given, in_use, Timing::default()).await?;
     let plugins: Arc<dyn Plugins> = Arc::new(runtime);
     let app = App::start(&config, Parts { repo, plugins }).await?;
 

@@ -6,6 +6,7 @@ mod command_line;
 mod faults;
 mod kill;
 mod lifecycle;
+mod plugin_swap;
 mod runtime;
 mod shim;
 mod survival;

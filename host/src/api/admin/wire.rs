@@ -9,7 +9,7 @@ use crate::api::paging;
 use crate::model::health::Health;
 use crate::model::instance::{Endpoint, Spec};
 use crate::model::operation::{Claim, StepRecord};
-use crate::model::plugin::{PluginKind, PluginState, PluginStatus};
+use crate::model::plugin::{PluginAttempt, PluginKind, PluginState, PluginStatus};
 use crate::model::resources::Reservation;
 use crate::model::{
     self, Digest, InstanceId, NodeName, OperationId, OperationKind, OperationStatus, Phase,
@@ -95,10 +95,23 @@ struct ShownBuild {
 pub struct Plugin {
     name: String,
     kind: Option<PluginKind>,
+    version: Option<String>,
     file: String,
     digest: Option<Digest>,
     #[serde(flatten)]
     state: PluginState,
+    since: Timestamp,
+    /// The file's newest build, when it is another one than the live one: under way or refused.
+    attempt: Option<Attempt>,
+}
+
+#[derive(Serialize)]
+struct Attempt {
+    digest: Option<Digest>,
+    version: Option<String>,
+    #[serde(flatten)]
+    state: PluginState,
+    since: Timestamp,
 }
 
 impl<'a> Operation<'a> {
@@ -178,9 +191,23 @@ impl Plugin {
         Self {
             name: status.name,
             kind: status.kind,
+            version: status.version,
             file: status.file,
             digest: status.digest,
             state: status.state,
+            since: status.since,
+            attempt: status.attempt.map(Attempt::of),
+        }
+    }
+}
+
+impl Attempt {
+    fn of(attempt: PluginAttempt) -> Self {
+        Self {
+            digest: attempt.digest,
+            version: attempt.version,
+            state: attempt.state,
+            since: attempt.since,
         }
     }
 }
