@@ -13,6 +13,7 @@ mod peer;
 mod requests;
 mod seed;
 mod stats;
+mod swap;
 mod table;
 
 use std::path::Path;
@@ -28,7 +29,7 @@ async fn main() {
         ["seed", data, count] => {
             seed::seed(Path::new(data), count.parse().expect("a number")).await
         }
-        [] => figures(&["call", "requests", "create", "listing", "idle"]).await,
+        [] => figures(&["call", "swap", "requests", "create", "listing", "idle"]).await,
         names => figures(names).await,
     }
 }
@@ -38,11 +39,12 @@ async fn figures(names: &[&str]) {
         match *name {
             "create" => create::run().await,
             "call" => call::run().await,
+            "swap" => swap::run().await,
             "requests" => requests::run().await,
             "listing" => listing::run().await,
             "idle" => idle::run().await,
             other => {
-                eprintln!("no figure is called {other}: create, call, requests, listing, idle");
+                eprintln!("no figure is called {other}: create, call, swap, requests, listing, idle");
                 std::process::exit(2);
             }
         }

@@ -18,7 +18,7 @@ use crate::api::{Api, Counters, Limits};
 use crate::config::Config;
 use crate::model::{Error, NodeName, Result};
 use crate::operations::{Executor, NodeConfig, OnEnd};
-use crate::runtime::{OnCall, Plugins, Runtime, RuntimeConfig};
+use crate::runtime::{OnCall, Plugins, Runtime, RuntimeConfig, Timing};
 use crate::service::{self, Control};
 use crate::store::Repo;
 use crate::store::sled::Sled;
@@ -132,11 +132,12 @@ pub async fn serve(config: Config) -> Result<()> {
     let repo = open_repo(&data).await?;
     admin_key::ensure(&repo, &data, config.default_project()?).await?;
     let counters = Counters::default();
+    let in_use = Arc::new(service::plugins::Recorded(repo.clone()));
     let runtime = RuntimeConfig {
         on_call: counted(&counters),
         ..config.runtime(data.path(), &plugins_dir(&config)?)?
     };
-    let plugins: Arc<dyn Plugins> = Arc::new(Runtime::open(runtime).await?);
+    let plugins: Arc<dyn Plugins> = Arc::new(Runtime::watch(runtime, in_use, Timing::default()).await?);
     let open = counters.connections.clone();
     let parts = Parts {
         repo,

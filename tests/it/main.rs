@@ -9,6 +9,7 @@ mod faults;
 mod kill;
 mod lifecycle;
 mod openapi;
+mod plugin_swap;
 mod runtime;
 mod shim;
 mod shutdown;

@@ -45,6 +45,11 @@ fn copy(from: &Path, to: &Path) {
         .permissions();
     fs::set_permissions(to.join(CODE), mode).expect("chmod");
     for entry in fs::read_dir(from.join(CODE)).expect("the code").flatten() {
+        // And not which of them were live: that is each host's own.
+        let path = entry.path();
+        if path.extension().is_none_or(|e| e != "wasm" && e != "cwasm") {
+            continue;
+        }
         fs::copy(entry.path(), to.join(CODE).join(entry.file_name())).expect("the code is copied");
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -59,23 +60,40 @@ pub struct TargetDescription {
     pub needs_host_ports: bool,
 }
 
-/// Where a loaded plugin stands; what `GET /admin/v1/plugins` shows.
+/// Where a file of the plugins folder stands; what `GET /admin/v1/plugins` shows.
 #[derive(Clone, Debug, Serialize)]
 pub struct PluginStatus {
     pub name: String,
     pub kind: Option<PluginKind>,
+    /// The version that its manifest gives.
+    pub version: Option<String>,
     pub file: String,
     pub digest: Option<Digest>,
     pub state: PluginState,
+    pub since: Timestamp,
+    /// The file's newest build, when it is another one than the one that is live.
+    pub attempt: Option<PluginAttempt>,
+}
+
+/// A build that is not live: being compiled, or refused.
+#[derive(Clone, Debug, Serialize)]
+pub struct PluginAttempt {
+    pub digest: Option<Digest>,
+    pub version: Option<String>,
+    pub state: PluginState,
+    pub since: Timestamp,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case", tag = "state", content = "reason")]
 pub enum PluginState {
     Compiling,
+    /// It is live: what is created is made with it.
     Ready,
     /// Why it was not taken.
     Refused(String),
+    /// Its file is gone. What depends on it, and is served by its kept builds.
+    Removed(String),
 }
 
 /// An instance as a call about it needs it: who it is, how it is reached, its secrets.

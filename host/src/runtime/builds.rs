@@ -1,7 +1,7 @@
 //! The builds that are kept: every component that was ever taken, by the digest of its bytes. Instances and
 //! operations name digests, so a build stays when its file leaves the plugins folder.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -16,6 +16,8 @@ use super::manifest::{Manifest, ManifestError};
 
 /// Larger files are not components that anybody meant to install.
 const LARGEST: u64 = 256 << 20;
+/// What files are called by until they are whole.
+const UNFINISHED: &str = "tmp";
 
 /// See the module's text.
 #[derive(Debug)]
@@ -32,6 +34,8 @@ pub enum BuildError {
     Io(#[from] io::Error),
     #[error("it is larger than {} MiB", LARGEST >> 20)]
     TooLarge,
+    #[error("it is not a file")]
+    NotAFile,
     #[error("its kept copy is damaged")]
     Damaged,
     #[error(transparent)]
@@ -48,10 +52,17 @@ impl Builds {
 
     /// Read a component's file, bounded.
     pub fn read_file(path: &Path) -> Result<Vec<u8>, BuildError> {
+        // Looked at before it is opened: opening a pipe would wait for its writer.
+        if !fs::metadata(path)?.is_file() {
+            return Err(BuildError::NotAFile);
+        }
+        Self::read_open(&fs::File::open(path)?)
+    }
+
+    /// The same of a file that was opened.
+    pub fn read_open(file: &fs::File) -> Result<Vec<u8>, BuildError> {
         let mut bytes = Vec::new();
-        fs::File::open(path)?
-            .take(LARGEST + 1)
-            .read_to_end(&mut bytes)?;
+        file.take(LARGEST + 1).read_to_end(&mut bytes)?;
         if bytes.len() as u64 > LARGEST {
             return Err(BuildError::TooLarge);
         }
@@ -93,6 +104,44 @@ impl Builds {
         Ok(bytes)
     }
 
+    /// Remove every file of builds that are not to be kept, compiled code among them. Answers which builds went.
+    pub fn sweep(&self, keep: impl Fn(&Digest) -> bool) -> io::Result<BTreeSet<Digest>> {
+        let mut gone = BTreeSet::new();
+        for entry in fs::read_dir(&self.dir)? {
+            let path = entry?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let hex = name.split('.').next().unwrap_or_default();
+            if !is_digest(hex) {
+                continue;
+            }
+            let digest = Digest::from_hex(hex);
+            if keep(&digest) {
+                continue;
+            }
+            if let Err(cause) = fs::remove_file(&path) {
+                tracing::warn!(file = %path.display(), %cause, "a build that nothing needs cannot be removed");
+                continue;
+            }
+            self.known().remove(&digest);
+            gone.insert(digest);
+        }
+        Ok(gone)
+    }
+
+    /// Remove what a host that died was writing. Only before this one writes anything.
+    pub fn remove_unfinished(&self) -> io::Result<()> {
+        for entry in fs::read_dir(&self.dir)? {
+            let path = entry?.path();
+            if path
+                .extension()
+                .is_some_and(|extension| extension == UNFINISHED)
+            {
+                fs::remove_file(&path)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Which programs an engine's build may run. Needs no compiled code, so that instances can be looked after
     /// while their engine compiles; none when the build is lost, so that they can still be removed.
     pub async fn programs_of(self: &Arc<Self>, digest: &Digest) -> Arc<[String]> {
@@ -132,14 +181,17 @@ impl Builds {
     /// None unless the digest is one: it becomes a file's name.
     fn path(&self, digest: &Digest) -> Option<PathBuf> {
         let hex = digest.as_str();
-        let sound = hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit());
-        sound.then(|| self.dir.join(format!("{hex}.wasm")))
+        is_digest(hex).then(|| self.dir.join(format!("{hex}.wasm")))
     }
+}
+
+fn is_digest(hex: &str) -> bool {
+    hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
 /// Write a file so that it is complete or absent, readable by the host only.
 pub(super) fn write_whole(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
-    let unfinished = path.with_extension(format!("{}.tmp", uuid::Uuid::new_v4().simple()));
+    let unfinished = path.with_extension(format!("{}.{UNFINISHED}", uuid::Uuid::new_v4().simple()));
     let written = (|| {
         let mut file = fs::OpenOptions::new()
             .write(true)
@@ -186,6 +238,35 @@ mod tests {
         builds.keep(&digest, b"abc").unwrap();
         assert_eq!(builds.read(&digest).unwrap(), b"abc");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_sweep_takes_all_of_a_build_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let builds = Builds::new(dir.path().to_owned());
+        let (kept, lost) = (Builds::digest_of(b"kept"), Builds::digest_of(b"lost"));
+        for digest in [&kept, &lost] {
+            for extension in ["wasm", "0123.cwasm"] {
+                fs::write(dir.path().join(format!("{digest}.{extension}")), b"").unwrap();
+            }
+        }
+        fs::write(dir.path().join("live.json"), b"{}").unwrap();
+        let gone = builds.sweep(|digest| *digest == kept).unwrap();
+        assert_eq!(gone, BTreeSet::from([lost]));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 3);
+        assert!(builds.is_kept(&kept));
+    }
+
+    #[test]
+    fn what_a_dead_host_was_writing_is_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let builds = Builds::new(dir.path().to_owned());
+        let digest = Builds::digest_of(b"abc");
+        builds.keep(&digest, b"abc").unwrap();
+        fs::write(dir.path().join(format!("{digest}.0123.tmp")), b"ab").unwrap();
+        builds.remove_unfinished().unwrap();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        assert_eq!(builds.read(&digest).unwrap(), b"abc");
     }
 
     #[test]

@@ -26,6 +26,17 @@ pub(super) struct CompiledCode {
     settings: String,
 }
 
+/// Where a build's code came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    /// It was compiled for this.
+    Compiled,
+    /// From a file that an earlier compilation left.
+    Kept,
+    /// The build was loaded already.
+    Memory,
+}
+
 impl CompiledCode {
     /// Keep code in a directory under the key in a file, which is made when it is not there.
     pub fn open(dir: PathBuf, key_file: &Path, engine: &Engine) -> io::Result<Self> {
@@ -38,17 +49,18 @@ impl CompiledCode {
         })
     }
 
-    /// The build's code: the kept one if it is sound, otherwise compiled now and kept. Takes seconds then.
+    /// The build's code: the kept one if it is sound, otherwise compiled now and kept. Takes seconds then. Also
+    /// says which it was.
     pub fn load(
         &self,
         engine: &Engine,
         digest: &Digest,
         wasm: &[u8],
-    ) -> wasmtime::Result<Component> {
+    ) -> wasmtime::Result<(Component, Source)> {
         let path = self.path(digest);
         match self.read(&path, digest) {
             Ok(Some(code)) => match deserialize(engine, &code) {
-                Ok(component) => return Ok(component),
+                Ok(component) => return Ok((component, Source::Kept)),
                 Err(e) => {
                     tracing::warn!(build = digest.short(), cause = %e, "kept code does not fit; compiling again");
                 }
@@ -67,7 +79,7 @@ impl CompiledCode {
                 tracing::warn!(build = digest.short(), cause = %e, "compiled code could not be kept");
             }
         }
-        Ok(component)
+        Ok((component, Source::Compiled))
     }
 
     /// The authenticated code; none when there is none.

@@ -25,6 +25,16 @@ pub enum Capability {
     Files,
 }
 
+impl Capability {
+    /// As manifests and the configuration have it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Process => "process",
+            Self::Files => "files",
+        }
+    }
+}
+
 /// See the module's text.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -9,6 +9,7 @@ mod check;
 mod compiled;
 mod convert;
 mod engine_adapter;
+mod in_use;
 pub mod manifest;
 mod on_call;
 mod placeholder;
@@ -35,10 +36,12 @@ use crate::model::plugin::{
 use crate::model::workload::{MemberStatus, VolumeUsage, Workload};
 use crate::model::{Digest, InstanceId, Result, Secret};
 
+pub use in_use::InUse;
 pub use manifest::Capability;
 pub use on_call::{Called, Ending, OnCall};
 pub use plugins::Runtime;
 pub use programs::{Program, Programs, ProgramsError};
+pub use registry::Timing;
 pub use sandbox::Limits;
 pub use scope::InstanceBounds;
 
@@ -120,7 +123,7 @@ pub trait Plugins: Send + Sync {
     fn target_build(&self, digest: &Digest) -> Result<Arc<dyn Target>>;
     /// Live engines, by name.
     fn engines(&self) -> Vec<Arc<dyn Engine>>;
-    /// Everything that was found, also what was refused.
+    /// Every file that was found, also what was refused or is gone while instances depend on it.
     fn statuses(&self) -> Vec<PluginStatus>;
     /// What keeps these programs from running here in this version: each missing one with the command
     /// that installs it. Empty when all are there.

@@ -14,10 +14,10 @@ use crate::model::{Digest, Error, InstanceId, Result};
 use super::builds::Builds;
 use super::capability::confinement;
 use super::compiled::CompiledCode;
-use super::registry::{Plugin, Registry};
+use super::registry::{self, Plugin, Registry, Timing};
 use super::sandbox::Sandbox;
 use super::scope::{Directories, Machine};
-use super::{Engine, MissingProgram, Plugins, RuntimeConfig, Target};
+use super::{Engine, InUse, MissingProgram, Plugins, RuntimeConfig, Target, in_use};
 
 /// The components that were found, and all that running them needs.
 #[derive(Clone)]
@@ -26,9 +26,26 @@ pub struct Runtime {
 }
 
 impl Runtime {
-    /// Make the directories, read the plugins folder and begin to compile in the background. Returns without
-    /// waiting for that; [`Runtime::settled`] does. Needs a tokio runtime, here and later.
+    /// Make the directories, read the plugins folder once and begin to compile in the background. Returns without
+    /// waiting for that; [`Runtime::settled`] does. Needs a tokio runtime, here and later. There are no records here
+    /// that builds could be named by, so none is ever purged.
     pub async fn open(config: RuntimeConfig) -> Result<Self> {
+        Self::start(config, Arc::new(in_use::Nothing), Timing::default()).await
+    }
+
+    /// The same, and look at the folder from then on: new files are loaded, changed ones swapped, and builds that
+    /// nothing names any more purged.
+    pub async fn watch(
+        config: RuntimeConfig,
+        in_use: Arc<dyn InUse>,
+        timing: Timing,
+    ) -> Result<Self> {
+        let runtime = Self::start(config, in_use, timing).await?;
+        runtime.registry.watch();
+        Ok(runtime)
+    }
+
+    async fn start(config: RuntimeConfig, in_use: Arc<dyn InUse>, timing: Timing) -> Result<Self> {
         let data_dir = prepare(&config.data_dir).map_err(|e| {
             Error::unavailable(format!(
                 "the data directory {} cannot be used: {e}",
@@ -43,23 +60,32 @@ impl Runtime {
             sandbox.engine(),
         )
         .map_err(|e| Error::unavailable(format!("the key of the compiled code: {e}")))?;
+        let record = plugins.join("live.json");
+        let builds = Builds::new(plugins);
+        builds
+            .remove_unfinished()
+            .map_err(|e| Error::unavailable(format!("the kept builds cannot be used: {e}")))?;
         let machine = Arc::new(Machine {
             directories: Directories::new(&data_dir),
             programs: Arc::new(config.programs),
-            builds: Arc::new(Builds::new(plugins)),
+            builds: Arc::new(builds),
             berth_exe: config.berth_exe,
             bounds: Arc::new(config.bounds),
         });
         confinement::report(&machine);
-        let registry = Arc::new(Registry::new(
+        let registry = Arc::new(Registry::new(registry::Parts {
             sandbox,
             machine,
             compiled,
-            config.grants,
-            config.limits,
-            config.compile_threads,
-        ));
-        registry.scan(config.plugins_dir).await?;
+            grants: config.grants,
+            limits: config.limits,
+            compile_threads: config.compile_threads,
+            folder: config.plugins_dir,
+            record,
+            in_use,
+            timing,
+        }));
+        registry.scan().await?;
         Ok(Self { registry })
     }
 

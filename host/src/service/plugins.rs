@@ -1,8 +1,23 @@
 //! What is loaded, and whether an instance still runs what made it.
 
+use std::sync::Arc;
+
 use super::Control;
 use crate::model::plugin::PluginStatus;
 use crate::model::{Digest, Instance};
+use crate::runtime::InUse;
+use crate::store::repo::Repo;
+use crate::store::view::InstanceQuery;
+
+/// The instances that are recorded, for the runtime: what it may not take away.
+pub struct Recorded(pub Repo);
+
+impl InUse for Recorded {
+    fn instances(&self) -> Vec<Arc<Instance>> {
+        // Without filters it leaves out none but those that are gone.
+        self.0.view().list(&InstanceQuery::default()).items
+    }
+}
 
 /// The builds that made an instance, beside those that would make it now.
 pub struct Builds {

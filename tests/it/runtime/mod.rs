@@ -5,6 +5,7 @@ mod files;
 mod loading;
 mod network;
 mod sandbox;
+mod swap;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -100,7 +101,9 @@ fn refusal(runtime: &Runtime, file: &str) -> String {
     let status = statuses.iter().find(|s| s.file == file).unwrap();
     match &status.state {
         PluginState::Refused(reason) => reason.clone(),
-        other @ (PluginState::Ready | PluginState::Compiling) => panic!("{file} is {other:?}"),
+        other @ (PluginState::Ready | PluginState::Compiling | PluginState::Removed(_)) => {
+            panic!("{file} is {other:?}")
+        }
     }
 }
 

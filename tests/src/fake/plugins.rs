@@ -67,9 +67,12 @@ impl Plugins for FakePlugins {
         let status = |name: &str, kind, digest: &Digest| PluginStatus {
             name: name.to_owned(),
             kind: Some(kind),
+            version: Some("1.0".to_owned()),
             file: format!("{name}.wasm"),
             digest: Some(digest.clone()),
             state: PluginState::Ready,
+            since: jiff::Timestamp::UNIX_EPOCH,
+            attempt: None,
         };
         vec![
             status(

@@ -11,7 +11,7 @@ use crate::model::confinement::Confinement;
 use crate::model::health::{Health, History, Transition};
 use crate::model::instance::{Endpoint, Spec};
 use crate::model::operation::{Claim, StepRecord};
-use crate::model::plugin::{PluginKind, PluginState, PluginStatus};
+use crate::model::plugin::{PluginAttempt, PluginKind, PluginState, PluginStatus};
 use crate::model::resources::Reservation;
 use crate::model::{
     self, Alias, Digest, InstanceId, NodeName, OperationId, OperationKind, OperationStatus, Phase,
@@ -153,10 +153,23 @@ pub struct InstanceName(String);
 pub struct Plugin {
     name: String,
     kind: Option<PluginKind>,
+    version: Option<String>,
     file: String,
     digest: Option<Digest>,
     #[serde(flatten)]
     state: PluginState,
+    since: Timestamp,
+    /// The file's newest build, when it is another one than the live one: under way or refused.
+    attempt: Option<Attempt>,
+}
+
+#[derive(Serialize)]
+struct Attempt {
+    digest: Option<Digest>,
+    version: Option<String>,
+    #[serde(flatten)]
+    state: PluginState,
+    since: Timestamp,
 }
 
 impl<'a> Operation<'a> {
@@ -240,9 +253,23 @@ impl Plugin {
         Self {
             name: status.name,
             kind: status.kind,
+            version: status.version,
             file: status.file,
             digest: status.digest,
             state: status.state,
+            since: status.since,
+            attempt: status.attempt.map(Attempt::of),
+        }
+    }
+}
+
+impl Attempt {
+    fn of(attempt: PluginAttempt) -> Self {
+        Self {
+            digest: attempt.digest,
+            version: attempt.version,
+            state: attempt.state,
+            since: attempt.since,
         }
     }
 }

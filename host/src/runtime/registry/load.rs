@@ -1,7 +1,6 @@
-//! From a file to a plugin that can be called: every check that a component must pass.
+//! From a component's bytes to a plugin that can be called: what every build must pass, live or kept.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -9,112 +8,31 @@ use berth_bindings::engine::EnginePre;
 use berth_bindings::target::TargetPre;
 use wasmtime::component::Component;
 
-use super::{Busy, Plugin, Registry};
-use crate::model::plugin::{PluginKind, PluginState, PluginStatus};
-use crate::model::{Digest, Error, Result};
-use crate::runtime::builds::{BuildError, Builds};
+use super::{Plugin, Registry};
+use crate::model::plugin::PluginKind;
+use crate::model::{Digest, Error};
+use crate::runtime::builds::BuildError;
 use crate::runtime::call::Build;
+use crate::runtime::compiled::Source;
 use crate::runtime::engine_adapter::ComponentEngine;
 use crate::runtime::manifest::{Capability, Manifest};
 use crate::runtime::target_adapter::ComponentTarget;
 
-/// A file of the folder whose manifest was read.
-struct Found {
-    file: String,
-    digest: Digest,
-    manifest: Manifest,
-    wasm: Vec<u8>,
-}
-
 impl Registry {
-    /// Read the folder, and begin to load what is sound in it.
-    pub async fn scan(self: &Arc<Self>, folder: PathBuf) -> Result<()> {
-        let registry = Arc::clone(self);
-        let found = tokio::task::spawn_blocking(move || registry.find(&folder))
-            .await
-            .map_err(Error::internal)?;
-        for candidates in found {
-            let busy = Busy::begin(self);
-            tokio::spawn(async move { busy.0.load_first_sound(candidates).await });
+    /// A build for a file that is to become live: the loaded one if there is one. Says where its code came from.
+    pub(super) async fn obtain(
+        self: &Arc<Self>,
+        digest: &Digest,
+        manifest: Manifest,
+        wasm: Arc<[u8]>,
+    ) -> std::result::Result<(Plugin, Source), String> {
+        if let Some(plugin) = self.loaded(digest) {
+            return Ok((plugin, Source::Memory));
         }
-        Ok(())
-    }
-
-    /// Files of the folder that say they are plugins, by kind and name, in the order of their names. Those that
-    /// cannot be taken get their status here.
-    fn find(&self, folder: &Path) -> Vec<Vec<Found>> {
-        let mut files: Vec<PathBuf> = match std::fs::read_dir(folder) {
-            Ok(entries) => entries
-                .flatten()
-                .map(|entry| entry.path())
-                .filter(|path| path.extension().is_some_and(|ext| ext == "wasm"))
-                .collect(),
-            Err(e) => {
-                tracing::warn!(folder = %folder.display(), cause = %e, "the plugins folder cannot be read");
-                return Vec::new();
-            }
-        };
-        files.sort();
-        let mut found: BTreeMap<(PluginKind, Arc<str>), Vec<Found>> = BTreeMap::new();
-        for path in files {
-            let file = path
-                .file_name()
-                .map(|name| name.to_string_lossy().into_owned())
-                .unwrap_or_default();
-            match self.take(&path, &file) {
-                Ok(plugin) => {
-                    self.status_map().insert(file, status(&plugin));
-                    let Manifest { kind, name, .. } = &plugin.manifest;
-                    found
-                        .entry((*kind, Arc::clone(name)))
-                        .or_default()
-                        .push(plugin);
-                }
-                Err(reason) => self.refuse(file, reason.to_string()),
-            }
-        }
-        found.into_values().collect()
-    }
-
-    /// Of several files with one name the first that is sound counts: a bad one must not displace a good one.
-    async fn load_first_sound(self: &Arc<Self>, candidates: Vec<Found>) {
-        let mut taken: Option<String> = None;
-        for found in candidates {
-            let state = match &taken {
-                Some(other) => PluginState::Refused(format!(
-                    "the file {other} has a plugin with the same name"
-                )),
-                None => {
-                    let digest = found.digest.clone();
-                    self.begin(&digest);
-                    let loaded = self.load(found.digest, found.manifest, found.wasm).await;
-                    self.end(digest, loaded.as_ref());
-                    match loaded {
-                        Ok(plugin) => {
-                            self.publish(&plugin);
-                            taken = Some(found.file.clone());
-                            PluginState::Ready
-                        }
-                        Err(reason) => PluginState::Refused(reason),
-                    }
-                }
-            };
-            self.set_state(&found.file, state);
-        }
-    }
-
-    /// Read a file and keep it, if it says that it is a plugin.
-    fn take(&self, path: &Path, file: &str) -> std::result::Result<Found, BuildError> {
-        let wasm = Builds::read_file(path)?;
-        let manifest = Manifest::of_component(&wasm)?;
-        let digest = Builds::digest_of(&wasm);
-        self.machine.builds.keep(&digest, &wasm)?;
-        Ok(Found {
-            file: file.to_owned(),
-            digest,
-            manifest,
-            wasm,
-        })
+        self.begin(digest);
+        let loaded = self.load(digest.clone(), manifest, wasm).await;
+        self.end(digest.clone(), loaded.as_ref().map(|(plugin, _)| plugin));
+        loaded
     }
 
     pub(super) async fn load_kept(
@@ -129,7 +47,8 @@ impl Registry {
         .await
         .map_err(|e| e.to_string())?
         .map_err(|e| e.to_string())?;
-        self.load(digest, manifest, wasm).await
+        let loaded = self.load(digest, manifest, wasm.into()).await;
+        loaded.map(|(plugin, _)| plugin)
     }
 
     /// Compile a component or find its code, check what it imports and exports, and ask it what it is.
@@ -137,13 +56,13 @@ impl Registry {
         self: &Arc<Self>,
         digest: Digest,
         manifest: Manifest,
-        wasm: Vec<u8>,
-    ) -> std::result::Result<Plugin, String> {
+        wasm: Arc<[u8]>,
+    ) -> std::result::Result<(Plugin, Source), String> {
         let started = Instant::now();
         let _one_of_few = self.compiling.acquire().await.map_err(|e| e.to_string())?;
         self.machine.builds.learn(&digest, &manifest);
         let (registry, wanted) = (Arc::clone(self), digest.clone());
-        let component = tokio::task::spawn_blocking(move || {
+        let (component, source) = tokio::task::spawn_blocking(move || {
             registry
                 .compiled
                 .load(registry.sandbox.engine(), &wanted, &wasm)
@@ -176,8 +95,8 @@ impl Registry {
                 Plugin::Target(Arc::new(target.await.map_err(unsound)?))
             }
         };
-        tracing::info!(plugin = &*name, build = short, took = ?started.elapsed(), "a plugin was loaded");
-        Ok(plugin)
+        tracing::debug!(plugin = &*name, build = short, ?source, took = ?started.elapsed(), "a plugin was loaded");
+        Ok((plugin, source))
     }
 
     /// What the manifest asks for and the operator allows.
@@ -186,6 +105,23 @@ impl Registry {
             .get(&*manifest.name)
             .map(|allowed| allowed & &manifest.capabilities)
             .unwrap_or_default()
+    }
+
+    /// Say which capability the manifest asks for without its being granted, used or not: what a new build may
+    /// not have, it may not be given later because nobody looked.
+    pub(super) fn check_capabilities(
+        &self,
+        manifest: &Manifest,
+    ) -> std::result::Result<(), String> {
+        let granted = self.granted(manifest);
+        match manifest.capabilities.difference(&granted).next() {
+            None => Ok(()),
+            Some(capability) => Err(format!(
+                "it asks for the capability `{}`, which the operator's configuration does not grant to `{}`",
+                capability.as_str(),
+                manifest.name
+            )),
+        }
     }
 
     /// Say in plain words what is imported without being granted. The linker would not have it either.
@@ -215,33 +151,5 @@ impl Registry {
             });
         }
         Ok(())
-    }
-
-    fn refuse(&self, file: String, reason: String) {
-        tracing::warn!(file, reason, "a file in the plugins folder was refused");
-        let status = PluginStatus {
-            name: file.trim_end_matches(".wasm").to_owned(),
-            kind: None,
-            file: file.clone(),
-            digest: None,
-            state: PluginState::Refused(reason),
-        };
-        self.status_map().insert(file, status);
-    }
-
-    fn set_state(&self, file: &str, state: PluginState) {
-        if let Some(status) = self.status_map().get_mut(file) {
-            status.state = state;
-        }
-    }
-}
-
-fn status(found: &Found) -> PluginStatus {
-    PluginStatus {
-        name: found.manifest.name.to_string(),
-        kind: Some(found.manifest.kind),
-        file: found.file.clone(),
-        digest: Some(found.digest.clone()),
-        state: PluginState::Compiling,
     }
 }
