@@ -12,10 +12,12 @@ use wasmtime_wasi::I32Exit;
 
 use crate::model::{Digest, Error, Result};
 
-use super::capability::log::Log;
+use super::capability::log::{Log, LogBudget};
+use super::clocks::Clocks;
 use super::convert;
+use super::limiter::Refused;
 use super::manifest::Manifest;
-use super::sandbox::{Limits, Refused, Sandbox, State};
+use super::sandbox::{Allowance, Limits, Sandbox, State};
 use super::scope::CallScope;
 
 /// A build that can be called: what both kinds of plugins have in common.
@@ -25,6 +27,7 @@ pub(super) struct Build {
     sandbox: Arc<Sandbox>,
     limits: Limits,
     places: Semaphore,
+    log: Arc<LogBudget>,
 }
 
 /// How long a call may take.
@@ -34,6 +37,22 @@ pub(super) enum Pace {
     Compute,
     /// It talks to servers, or starts them.
     Talk,
+}
+
+impl Pace {
+    /// A call that computes has nothing to do with the host but to log, and with the time nothing at all.
+    fn allowance(self) -> Allowance {
+        match self {
+            Self::Compute => Allowance {
+                clocks: Clocks::None,
+                calls: 10_000,
+            },
+            Self::Talk => Allowance {
+                clocks: Clocks::Coarse,
+                calls: 1_000_000,
+            },
+        }
+    }
 }
 
 /// A call in progress.
@@ -56,6 +75,7 @@ impl Build {
             sandbox,
             limits,
             places: Semaphore::new(limits.concurrent),
+            log: Arc::default(),
         }
     }
 
@@ -87,12 +107,16 @@ impl Build {
             scope.instance,
             scope.key.take(),
             std::mem::take(&mut scope.redactor),
+            Arc::clone(&self.log),
         );
+        let store = self
+            .sandbox
+            .store(self.limits.memory_bytes, pace.allowance(), log, scope);
         Ok(Call {
             build: self,
             function,
             limit,
-            store: self.sandbox.store(&self.limits, log, scope),
+            store,
             _place: place,
         })
     }
@@ -105,7 +129,7 @@ impl Call<'_> {
 
     /// What the component answered, its own errors among it.
     pub fn answer<T>(self, outcome: Outcome<std::result::Result<T, wit::Error>>) -> Result<T> {
-        match outcome {
+        match self.judged(outcome) {
             Ok(Ok(Err(error))) => Err(convert::error(error, self.store.data().log.redactor())),
             Ok(Ok(Ok(value))) => Ok(value),
             Ok(Err(cause)) => self.value(Ok(Err(cause))),
@@ -115,7 +139,7 @@ impl Call<'_> {
 
     /// What the component answered, where the contract knows no error.
     pub fn value<T>(self, outcome: Outcome<T>) -> Result<T> {
-        let (what, cause) = match outcome {
+        let (what, cause) = match self.judged(outcome) {
             Ok(Ok(value)) => return Ok(value),
             Err(_) => (
                 format!("did not answer within {} s", self.limit.as_secs_f32()),
@@ -141,6 +165,16 @@ impl Call<'_> {
         Err(Error::failed(message).caused_by(detail.into_owned()))
     }
 
+    /// One that called the host too often does not get away with it by ending before the next tick.
+    fn judged<T>(&self, outcome: Outcome<T>) -> Outcome<T> {
+        match outcome {
+            Ok(Ok(_)) if self.store.data().calls().1 => {
+                Ok(Err(wasmtime::Error::msg("too many calls of the host")))
+            }
+            other => other,
+        }
+    }
+
     /// What it did, by the limit it met or the way it ended.
     fn describe(&self, cause: &wasmtime::Error) -> String {
         match self.store.data().refused() {
@@ -149,6 +183,10 @@ impl Call<'_> {
                 return format!("ran into its limit of {limit} MiB of memory");
             }
             Some(Refused::Table) => return "ran into its limit of table elements".to_owned(),
+            Some(Refused::Calls) => {
+                let (most, _) = self.store.data().calls();
+                return format!("called the host more than {most} times");
+            }
             None => {}
         }
         if let Some(trap) = cause.downcast_ref::<Trap>() {
@@ -157,8 +195,12 @@ impl Call<'_> {
         if cause.downcast_ref::<I32Exit>().is_some() {
             return "ended itself".to_owned();
         }
-        if format!("{cause:#}").contains("fuel allocated for hostcalls") {
+        let text = format!("{cause:#}");
+        if text.contains("fuel allocated for hostcalls") {
             return "handed over more data than is allowed".to_owned();
+        }
+        if text.contains("resource limit exceeded") {
+            return "has more modules, memories or tables than are allowed".to_owned();
         }
         "broke the rules of its sandbox".to_owned()
     }

@@ -41,6 +41,7 @@ pub struct FileScope {
 /// Where instances live on this machine.
 #[derive(Clone, Debug)]
 pub struct Directories {
+    data: PathBuf,
     instances: PathBuf,
     run: PathBuf,
 }
@@ -85,6 +86,7 @@ pub enum Unavailable {
 impl Directories {
     pub fn new(data_dir: &Path) -> Self {
         Self {
+            data: data_dir.to_owned(),
             instances: data_dir.join("instances"),
             run: data_dir.join("run"),
         }
@@ -99,6 +101,11 @@ impl Directories {
             instance_dir: self.instances.join(name),
             uid,
         }
+    }
+
+    /// What all that the host keeps lies below.
+    pub(super) fn data(&self) -> &Path {
+        &self.data
     }
 
     /// Those that hold all the instances' own.

@@ -14,9 +14,14 @@ use crate::model::plugin::{PluginKind, PluginState, PluginStatus};
 use crate::model::{Digest, Error, Result};
 use crate::runtime::builds::{BuildError, Builds};
 use crate::runtime::call::Build;
+use crate::runtime::capability::log::one_line;
 use crate::runtime::engine_adapter::ComponentEngine;
 use crate::runtime::manifest::{Capability, Manifest};
 use crate::runtime::target_adapter::ComponentTarget;
+use crate::runtime::weigh;
+
+/// Bytes of a reason for refusing a file.
+const REASON_BYTES: usize = 512;
 
 /// A file of the folder whose manifest was read.
 struct Found {
@@ -70,7 +75,7 @@ impl Registry {
                         .or_default()
                         .push(plugin);
                 }
-                Err(reason) => self.refuse(file, reason.to_string()),
+                Err(reason) => self.refuse(file, one_line(&reason.to_string(), REASON_BYTES)),
             }
         }
         found.into_values().collect()
@@ -132,8 +137,19 @@ impl Registry {
         self.load(digest, manifest, wasm).await
     }
 
-    /// Compile a component or find its code, check what it imports and exports, and ask it what it is.
+    /// A plugin that can be called, or why not: names that a component made up are in the reason, so it is bounded.
     async fn load(
+        self: &Arc<Self>,
+        digest: Digest,
+        manifest: Manifest,
+        wasm: Vec<u8>,
+    ) -> std::result::Result<Plugin, String> {
+        let loaded = self.load_unbounded(digest, manifest, wasm).await;
+        loaded.map_err(|reason| one_line(&reason, REASON_BYTES))
+    }
+
+    /// Compile a component or find its code, check what it imports and exports, and ask it what it is.
+    async fn load_unbounded(
         self: &Arc<Self>,
         digest: Digest,
         manifest: Manifest,
@@ -144,13 +160,14 @@ impl Registry {
         self.machine.builds.learn(&digest, &manifest);
         let (registry, wanted) = (Arc::clone(self), digest.clone());
         let component = tokio::task::spawn_blocking(move || {
+            weigh::check(&wasm).map_err(|e| e.to_string())?;
             registry
                 .compiled
                 .load(registry.sandbox.engine(), &wanted, &wasm)
+                .map_err(|e| format!("it cannot be compiled: {e:#}"))
         })
         .await
-        .map_err(|e| format!("compiling it was interrupted: {e}"))?
-        .map_err(|e| format!("it cannot be compiled: {e:#}"))?;
+        .map_err(|e| format!("compiling it was interrupted: {e}"))??;
         let granted = self.granted(&manifest);
         self.check_imports(&component, &manifest, &granted)?;
         let linked = self
