@@ -6,6 +6,7 @@ mod create;
 mod disk;
 mod grpc;
 mod host;
+mod hostile;
 mod listing;
 mod load;
 mod peer;
@@ -27,7 +28,7 @@ async fn main() {
         ["seed", data, count] => {
             seed::seed(Path::new(data), count.parse().expect("a number")).await
         }
-        [] => figures(&["call", "requests", "create", "listing"]).await,
+        [] => figures(&["call", "hostile", "requests", "create", "listing"]).await,
         names => figures(names).await,
     }
 }
@@ -37,10 +38,11 @@ async fn figures(names: &[&str]) {
         match *name {
             "create" => create::run().await,
             "call" => call::run().await,
+            "hostile" => hostile::run().await,
             "requests" => requests::run().await,
             "listing" => listing::run().await,
             other => {
-                eprintln!("no figure is called {other}: create, call, requests, listing");
+                eprintln!("no figure is called {other}: create, call, hostile, requests, listing");
                 std::process::exit(2);
             }
         }

@@ -14,6 +14,16 @@ pub fn target() -> Vec<u8> {
     read("fixture_target")
 }
 
+/// Bytes of the engine that attacks its host.
+pub fn hostile() -> Vec<u8> {
+    read("fixture_hostile")
+}
+
+/// Bytes of the local target that comes with Berth.
+pub fn local() -> Vec<u8> {
+    read("berth_plugin_local")
+}
+
 fn read(name: &str) -> Vec<u8> {
     let path = built().join(format!("{name}.wasm"));
     std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
@@ -23,13 +33,18 @@ fn read(name: &str) -> Vec<u8> {
 fn built() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
-        // …/target/debug/deps/it-…
+        // …/target/debug/deps/it-…, or …/target/release/berth-benches
         let exe = std::env::current_exe().expect("the test's own path");
-        let target = exe.ancestors().nth(3).expect("a target directory");
+        let target = exe
+            .ancestors()
+            .find(|dir| dir.ends_with("debug") || dir.ends_with("release"))
+            .and_then(Path::parent)
+            .expect("a target directory");
         let built = Command::new(env!("CARGO"))
             .args(["build", "--quiet", "--profile", "plugin"])
             .args(["--target", "wasm32-wasip2"])
             .args(["-p", "fixture-engine", "-p", "fixture-target"])
+            .args(["-p", "fixture-hostile", "-p", "berth-plugin-local"])
             .arg("--target-dir")
             .arg(target)
             .current_dir(env!("CARGO_MANIFEST_DIR"))

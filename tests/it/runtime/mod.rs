@@ -1,6 +1,7 @@
 //! The plugin runtime on real components: what they may do, and what the host makes of those that try more.
 
 mod files;
+mod hostile;
 mod loading;
 mod network;
 mod sandbox;

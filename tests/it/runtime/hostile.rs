@@ -1,0 +1,135 @@
+//! Hostile components: whatever they try, good calls beside them go on, their caller gets one clear error, and the host
+//! keeps nothing of it. The list is `berth_tests::hostile::cases`.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use berth::model::Kind;
+use berth_tests::hostile::cases::{CASES, Case};
+use berth_tests::hostile::{Arena, GOOD_CALLS, Refusal, SECRET, quantile};
+use berth_tests::wait_within;
+
+/// Set for the process that the attacks run in.
+const ALONE: &str = "BERTH_TEST_HOSTILE";
+/// What the host may hold more after an attack than before: allocators keep some of what they were given.
+const TOLERANCE: u64 = 32 << 20;
+/// How long it may take until an ended attack's memory is given back.
+const SOON: Duration = Duration::from_secs(20);
+
+/// In a process of its own: other tests would be seen in its memory, and would take its time.
+#[test]
+fn attacks_cost_their_caller_one_clear_error_and_the_host_nothing() {
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "runtime::hostile::attacks", "--nocapture"])
+        .args(["--ignored", "--test-threads=1"])
+        .env(ALONE, "1")
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    println!("{text}");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}\n{errors}");
+    assert!(text.contains("1 passed"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "run by the test above, in a process of its own"]
+async fn attacks() {
+    if std::env::var_os(ALONE).is_none() {
+        return;
+    }
+    let arena = Arena::open().await;
+    // Once each, so that what is kept for good is there before memory is looked at.
+    for case in CASES {
+        check(&arena, *case, &arena.attack(*case).await);
+    }
+    let alone = arena.alone(4 * GOOD_CALLS).await;
+    let before = resident();
+    println!("good calls alone: p99 {:?}", quantile(&alone, 99));
+    for case in CASES {
+        let report = arena.run(*case).await;
+        assert!(report.good.len() >= GOOD_CALLS);
+        for refusal in &report.refusals {
+            check(&arena, *case, refusal);
+        }
+        let what = format!("memory to be given back after: {}", case.name);
+        let after = wait_within(SOON, &what, async || {
+            let now = resident();
+            (now <= before + TOLERANCE).then_some(now)
+        })
+        .await;
+        println!(
+            "{}: {} attacks, {} good calls, p99 {:?}, {:+} MiB",
+            case.name,
+            report.refusals.len(),
+            report.good.len(),
+            quantile(&report.good, 99),
+            (after as i64 - before as i64) >> 20,
+        );
+    }
+    assert!(!arena.somebody_connected().await);
+}
+
+/// One clear error: of the right kind, short, in one line, in plain words, and without anything of the host's.
+#[track_caller]
+fn check(arena: &Arc<Arena>, case: Case, refusal: &Refusal) {
+    let Refusal { kind, text } = refusal;
+    let name = case.name;
+    assert!(text.contains(case.says), "{name}: {text}");
+    match kind {
+        None | Some(Kind::Failed) => assert!(text.len() <= 1200, "{name}: {}", text.len()),
+        Some(Kind::Invalid(problems)) => {
+            assert!(problems.len() <= 32 && text.len() <= 32 << 10, "{name}");
+        }
+        other => panic!("{name}: {other:?}: {text}"),
+    }
+    assert!(!text.contains(|c: char| c.is_control()), "{name}: {text}");
+    let data = arena.data_dir();
+    let told = [
+        SECRET,
+        data.to_str().unwrap(),
+        "/root",
+        "/home",
+        ".rs:",
+        "backtrace",
+        "some::frame",
+        "wasm function",
+        "0x",
+    ];
+    for secret in told {
+        assert!(!text.contains(secret), "{name}: {text}");
+    }
+}
+
+#[test]
+fn every_attack_is_in_the_table_of_the_docs() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/plugins/sandbox.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let rows: Vec<&str> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("| ")?.split_once(" | "))
+        .map(|(first, _)| first.trim())
+        .filter(|first| *first != "what is tried")
+        .collect();
+    let names: Vec<&str> = CASES.iter().map(|case| case.name).collect();
+    assert_eq!(rows, names);
+    assert!(names.len() >= 20);
+    assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len());
+}
+
+/// Bytes of memory that this process has.
+fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+    let kib: u64 = line
+        .unwrap()
+        .trim_start_matches("VmRSS:")
+        .trim_end_matches("kB")
+        .trim()
+        .parse()
+        .unwrap();
+    kib << 10
+}
