@@ -20,6 +20,9 @@ use super::manifest::Manifest;
 use super::sandbox::{Allowance, Limits, Sandbox, State};
 use super::scope::CallScope;
 
+/// Of what is logged about a call that was ended: names of a component's functions are in it.
+const DETAIL_BYTES: usize = 8 << 10;
+
 /// A build that can be called: what both kinds of plugins have in common.
 pub(super) struct Build {
     pub digest: Digest,
@@ -155,6 +158,7 @@ impl Call<'_> {
             detail = format!("{detail}\nit printed: {printed}");
         }
         let detail = self.store.data().log.redactor().clean(&detail);
+        let detail = &detail[..detail.floor_char_boundary(DETAIL_BYTES)];
         tracing::warn!(
             plugin = %name,
             build = self.build.digest.short(),
@@ -162,7 +166,7 @@ impl Call<'_> {
             detail = ?detail,
             "a call into a plugin was ended: it {what}"
         );
-        Err(Error::failed(message).caused_by(detail.into_owned()))
+        Err(Error::failed(message).caused_by(detail.to_owned()))
     }
 
     /// One that called the host too often does not get away with it by ending before the next tick.

@@ -12,6 +12,9 @@ const INSTANCES: u64 = 1000;
 /// Functions, globals, imports and the like in all of them. Each takes up to some dozens of bytes in a sandbox.
 const ITEMS: u64 = 1_000_000;
 
+/// Components inside each other.
+const DEPTH: usize = 100;
+
 /// Why a component is too heavy. The text is for the operator.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Overweight {
@@ -21,6 +24,8 @@ pub(super) enum Overweight {
     Instances(u64),
     #[error("its instances would hold {0} functions, globals and the like; {ITEMS} are allowed")]
     Items(u64),
+    #[error("its components are nested more than {DEPTH} deep")]
+    Depth,
     #[error("it takes modules or components from outside, which is not supported")]
     Dynamic,
 }
@@ -32,6 +37,7 @@ pub(super) fn check(bytes: &[u8]) -> Result<(), Overweight> {
     for payload in Parser::new(0).parse_all(bytes) {
         let payload = payload?;
         match &payload {
+            Payload::Version { .. } if open.len() == DEPTH => return Err(Overweight::Depth),
             Payload::Version { .. } => open.push(Frame::default()),
             Payload::End(_) => {
                 let Some(closed) = open.pop() else { continue };
@@ -300,6 +306,17 @@ mod tests {
         }
         assert!(nested.len() < 2000);
         assert!(matches!(check(&nested), Err(Overweight::Instances(_))));
+    }
+
+    #[test]
+    fn deep_nesting_is_refused() {
+        let mut nested = component(&[]);
+        for _ in 1..DEPTH {
+            nested = component(&[section(4, &nested)]);
+        }
+        check(&nested).unwrap();
+        let deeper = component(&[section(4, &nested)]);
+        assert!(matches!(check(&deeper), Err(Overweight::Depth)));
     }
 
     #[test]
