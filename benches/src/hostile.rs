@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use berth_tests::hostile::cases::CASES;
-use berth_tests::hostile::{Arena, GOOD_CALLS, quantile};
+use berth_tests::hostile::{Arena, End, GOOD_CALLS, quantile};
 
 use crate::host::directory;
 use crate::stats::show;
@@ -26,7 +26,13 @@ pub async fn run() {
     table.row(cells("nothing", &arena.alone(10 * GOOD_CALLS).await));
     let mut slowest = Duration::ZERO;
     for case in CASES {
-        let good = arena.run(*case).await.good;
+        let report = arena.run(*case).await;
+        assert!(
+            !report.ends.iter().any(|end| matches!(end, End::Success)),
+            "{}",
+            case.name
+        );
+        let good = report.good;
         slowest = slowest.max(quantile(&good, 99));
         table.row(cells(case.name, &good));
     }

@@ -46,17 +46,20 @@ pub struct Arena {
 
 /// How an attack ended for whoever made the call.
 #[derive(Debug)]
-pub struct Refusal {
-    /// None when it was a file in the plugins folder: then the text is in its status.
-    pub kind: Option<Kind>,
-    pub text: String,
+pub enum End {
+    /// With this error.
+    Refused { kind: Kind, text: String },
+    /// The file in the plugins folder was not taken, and its status says why.
+    NotLoaded(String),
+    /// It should not have.
+    Success,
 }
 
 /// What came of one case.
 pub struct Report {
     /// How long each good call took.
     pub good: Vec<Duration>,
-    pub refusals: Vec<Refusal>,
+    pub ends: Vec<End>,
 }
 
 impl Arena {
@@ -111,12 +114,12 @@ impl Arena {
             .map(|_| {
                 let (arena, ended, done) = (self.clone(), ended.clone(), done.clone());
                 tokio::spawn(async move {
-                    let mut refusals = Vec::new();
+                    let mut ends = Vec::new();
                     loop {
-                        refusals.push(arena.attack(case).await);
+                        ends.push(arena.attack(case).await);
                         ended.fetch_add(1, Ordering::SeqCst);
                         if done.load(Ordering::SeqCst) > 0 {
-                            return refusals;
+                            return ends;
                         }
                     }
                 })
@@ -133,11 +136,11 @@ impl Arena {
             (good, attackers)
         });
         let (good, attackers) = good.await.expect("no good call fails");
-        let mut refusals = Vec::new();
+        let mut ends = Vec::new();
         for attacker in attackers {
-            refusals.extend(attacker.await.expect("the attack ends with an error"));
+            ends.extend(attacker.await.expect("the attack can be made"));
         }
-        Report { good, refusals }
+        Report { good, ends }
     }
 
     /// Good calls without any attack.
@@ -162,8 +165,8 @@ impl Arena {
         }
     }
 
-    /// Make the call, and panic if it is a success.
-    pub async fn attack(&self, case: Case) -> Refusal {
+    /// Make the call.
+    pub async fn attack(&self, case: Case) -> End {
         let told = |what| spec(&[("do", what)]);
         let id = InstanceId::generate();
         let ended = match case.attack {
@@ -197,7 +200,13 @@ impl Arena {
             Attack::Setuid => self.setuid(id).await,
             Attack::Load(component) => return self.load(case.name, &component.bytes()).await,
         };
-        refusal(case, ended)
+        match ended {
+            Ok(()) => End::Success,
+            Err(error) => End::Refused {
+                text: error.public().to_owned(),
+                kind: error.kind,
+            },
+        }
     }
 
     /// Whether anybody was reached who should not have been.
@@ -234,7 +243,7 @@ impl Arena {
     }
 
     /// What becomes of a file in a plugins folder, next to which the others go on.
-    async fn load(&self, name: &str, bytes: &[u8]) -> Refusal {
+    async fn load(&self, name: &str, bytes: &[u8]) -> End {
         let dir = self.dir.path().join(name.replace([' ', '`'], "-"));
         let folder = dir.join("folder");
         std::fs::create_dir_all(&folder).expect("a folder");
@@ -245,10 +254,8 @@ impl Arena {
         runtime.settled().await;
         let status = runtime.statuses().remove(0);
         match status.state {
-            PluginState::Refused(text) => Refusal { kind: None, text },
-            other @ (PluginState::Ready | PluginState::Compiling) => {
-                panic!("{name}: the file is {other:?}")
-            }
+            PluginState::Refused(text) => End::NotLoaded(text),
+            PluginState::Ready | PluginState::Compiling => End::Success,
         }
     }
 
@@ -286,16 +293,6 @@ pub fn quantile(times: &[Duration], percent: usize) -> Duration {
     sorted.sort();
     let at = sorted.len().saturating_sub(1) * percent / 100;
     sorted.get(at).copied().unwrap_or_default()
-}
-
-fn refusal(case: Case, ended: Result<(), Error>) -> Refusal {
-    match ended {
-        Ok(()) => panic!("{}: it was a success", case.name),
-        Err(error) => Refusal {
-            text: error.public().to_owned(),
-            kind: Some(error.kind),
-        },
-    }
 }
 
 fn config(data_dir: PathBuf, plugins_dir: PathBuf, setuid: &Path) -> RuntimeConfig {
