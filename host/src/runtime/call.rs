@@ -153,7 +153,7 @@ impl Call<'_> {
         let name = &self.build.manifest.name;
         let message = format!("the plugin `{name}` {what} (`{}`)", self.function);
         let printed = self.store.data().printed();
-        let mut detail = cause.map_or_else(String::new, |cause| format!("{cause:?}"));
+        let mut detail = cause.map_or_else(String::new, |cause| format!("{cause:#}"));
         if !printed.is_empty() {
             detail = format!("{detail}\nit printed: {printed}");
         }

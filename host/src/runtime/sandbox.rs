@@ -95,7 +95,10 @@ impl Sandbox {
             .epoch_interruption(true)
             // Calls into one store never overlap here, and without it a call costs a quarter.
             .concurrency_support(false)
-            .wasm_memory64(false);
+            .wasm_memory64(false)
+            // The frames of a component are none of the host's: a native backtrace, which `RUST_BACKTRACE` makes of
+            // every error, would walk and name thousands of them after a deep recursion.
+            .native_unwind_info(false);
         let engine = Engine::new(&config)?;
         tick(&engine)?;
         let mut base = Linker::new(&engine);
