@@ -6,6 +6,7 @@ mod create;
 mod disk;
 mod grpc;
 mod host;
+mod hostile;
 mod idle;
 mod listing;
 mod load;
@@ -29,7 +30,7 @@ async fn main() {
         ["seed", data, count] => {
             seed::seed(Path::new(data), count.parse().expect("a number")).await
         }
-        [] => figures(&["call", "swap", "requests", "create", "listing", "idle"]).await,
+        [] => figures(&["call", "swap", "hostile", "requests", "create", "listing", "idle"]).await,
         names => figures(names).await,
     }
 }
@@ -40,11 +41,14 @@ async fn figures(names: &[&str]) {
             "create" => create::run().await,
             "call" => call::run().await,
             "swap" => swap::run().await,
+            "hostile" => hostile::run().await,
             "requests" => requests::run().await,
             "listing" => listing::run().await,
             "idle" => idle::run().await,
             other => {
-                eprintln!("no figure is called {other}: create, call, swap, requests, listing, idle");
+                eprintln!(
+                    "no figure is called {other}: create, call, swap, hostile, requests, listing, idle"
+                );
                 std::process::exit(2);
             }
         }

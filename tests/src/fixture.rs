@@ -24,6 +24,16 @@ pub fn faultfs() -> &'static Path {
     })
 }
 
+/// Bytes of the engine that attacks its host.
+pub fn hostile() -> Vec<u8> {
+    read("fixture_hostile")
+}
+
+/// Bytes of the local target that comes with Berth.
+pub fn local() -> Vec<u8> {
+    read("berth_plugin_local")
+}
+
 fn read(name: &str) -> Vec<u8> {
     let path = built().join(format!("{name}.wasm"));
     std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
@@ -35,17 +45,25 @@ fn built() -> &'static Path {
     BUILT.get_or_init(|| {
         let target = target_dir();
         let wasm = ["--profile", "plugin", "--target", "wasm32-wasip2"];
-        let packages = ["-p", "fixture-engine", "-p", "fixture-target"];
-        build(&target, &[wasm.as_slice(), &packages].concat());
+        let packages = [
+            ["-p", "fixture-engine"],
+            ["-p", "fixture-target"],
+            ["-p", "fixture-hostile"],
+            ["-p", "berth-plugin-local"],
+        ];
+        build(&target, &[wasm.as_slice(), packages.as_flattened()].concat());
         target.join("wasm32-wasip2/plugin")
     })
 }
 
 fn target_dir() -> PathBuf {
-    // …/target/debug/deps/it-…
+    // …/target/debug/deps/it-…, or …/target/release/berth-benches
     let exe = std::env::current_exe().expect("the test's own path");
-    let target = exe.ancestors().nth(3).expect("a target directory");
-    target.to_owned()
+    exe.ancestors()
+        .find(|dir| dir.ends_with("debug") || dir.ends_with("release"))
+        .and_then(Path::parent)
+        .expect("a target directory")
+        .to_owned()
 }
 
 fn build(target: &Path, what: &[&str]) {

@@ -3,6 +3,7 @@
 mod compiled;
 pub mod fake;
 pub mod fixture;
+pub mod hostile;
 pub mod node;
 pub mod real;
 pub mod wait;

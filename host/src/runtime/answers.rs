@@ -15,6 +15,17 @@ use super::programs::is_version;
 const VERSIONS: usize = 64;
 const NAME_BYTES: usize = 128;
 const URI_BYTES: usize = 4 << 10;
+/// More than any volume or database holds, and little enough to be added up.
+const MOST_BYTES: u64 = 1 << 54;
+
+/// What a plugin says it is, asked twice in sandboxes of their own: the host goes by it for as long as the build lives.
+pub(super) fn unchanging<T: PartialEq>(first: T, second: T, manifest: &Manifest) -> Result<T> {
+    if first == second {
+        return Ok(first);
+    }
+    let problem = "it changes from one call to the next";
+    Err(refused(manifest, "description", problem))
+}
 
 pub(super) fn engine_description(
     mut described: EngineDescription,
@@ -109,6 +120,13 @@ pub(super) fn observations<'a>(
     manifest: &Manifest,
 ) -> Result<Vec<Observation>> {
     let mut left: BTreeSet<&str> = members.collect();
+    if seen.iter().any(|o| o.data_bytes > MOST_BYTES) {
+        return Err(refused(
+            manifest,
+            "observation",
+            "it holds impossible sizes",
+        ));
+    }
     if seen.iter().all(|o| left.remove(&*o.member)) {
         return Ok(seen);
     }
@@ -153,6 +171,12 @@ pub(super) fn usage(
         .iter()
         .flat_map(|m| m.volumes.iter().map(|v| (&*m.name, &*v.name)))
         .collect();
+    if usage
+        .iter()
+        .any(|u| u.used_bytes.max(u.size_bytes) > MOST_BYTES)
+    {
+        return Err(refused(manifest, "usage", "it holds impossible sizes"));
+    }
     if usage.iter().all(|u| left.remove(&(&*u.member, &*u.volume))) {
         return Ok(usage);
     }

@@ -14,12 +14,17 @@ use wasmtime_wasi::I32Exit;
 use crate::model::{Digest, Error, Result};
 use crate::trace::inner_span;
 
-use super::capability::log::Log;
+use super::capability::log::{Log, LogBudget};
+use super::clocks::Clocks;
 use super::convert;
+use super::limiter::Refused;
 use super::manifest::Manifest;
 use super::on_call::{Called, Ending};
-use super::sandbox::{Limits, Refused, Sandbox, State};
+use super::sandbox::{Allowance, Limits, Sandbox, State};
 use super::scope::CallScope;
+
+/// Of what is logged about a call that was ended: names of a component's functions are in it.
+const DETAIL_BYTES: usize = 8 << 10;
 
 /// A build that can be called: what both kinds of plugins have in common.
 pub(super) struct Build {
@@ -28,6 +33,7 @@ pub(super) struct Build {
     sandbox: Arc<Sandbox>,
     limits: Limits,
     places: Semaphore,
+    log: Arc<LogBudget>,
 }
 
 /// How long a call may take.
@@ -37,6 +43,22 @@ pub(super) enum Pace {
     Compute,
     /// It talks to servers, or starts them.
     Talk,
+}
+
+impl Pace {
+    /// A call that computes has nothing to do with the host but to log, and with the time nothing at all.
+    fn allowance(self) -> Allowance {
+        match self {
+            Self::Compute => Allowance {
+                clocks: Clocks::None,
+                calls: 10_000,
+            },
+            Self::Talk => Allowance {
+                clocks: Clocks::Coarse,
+                calls: 1_000_000,
+            },
+        }
+    }
 }
 
 /// A call in progress.
@@ -63,6 +85,7 @@ impl Build {
             sandbox,
             limits,
             places: Semaphore::new(limits.concurrent),
+            log: Arc::default(),
         }
     }
 
@@ -105,7 +128,11 @@ impl Build {
             scope.instance,
             scope.key.take(),
             std::mem::take(&mut scope.redactor),
+            Arc::clone(&self.log),
         );
+        let store = self
+            .sandbox
+            .store(self.limits.memory_bytes, pace.allowance(), log, scope);
         Ok(Call {
             build: self,
             function,
@@ -113,7 +140,7 @@ impl Build {
             begun: Instant::now(),
             ending: None,
             span,
-            store: self.sandbox.store(&self.limits, log, scope),
+            store,
             _place: place,
         })
     }
@@ -140,7 +167,7 @@ impl Call<'_> {
 
     /// What the component answered, its own errors among it.
     pub fn answer<T>(mut self, outcome: Outcome<std::result::Result<T, wit::Error>>) -> Result<T> {
-        match outcome {
+        match self.judged(outcome) {
             Ok(Ok(Err(error))) => {
                 self.ending = Some(Ending::Error);
                 Err(convert::error(error, self.store.data().log.redactor()))
@@ -153,6 +180,7 @@ impl Call<'_> {
 
     /// What the component answered, where the contract knows no error.
     pub fn value<T>(mut self, outcome: Outcome<T>) -> Result<T> {
+        let outcome = self.judged(outcome);
         self.ending = Some(match &outcome {
             Ok(Ok(_)) => Ending::Answered,
             Ok(Err(_)) => Ending::Broken,
@@ -169,11 +197,12 @@ impl Call<'_> {
         let name = &self.build.manifest.name;
         let message = format!("the plugin `{name}` {what} (`{}`)", self.function);
         let printed = self.store.data().printed();
-        let mut detail = cause.map_or_else(String::new, |cause| format!("{cause:?}"));
+        let mut detail = cause.map_or_else(String::new, |cause| format!("{cause:#}"));
         if !printed.is_empty() {
             detail = format!("{detail}\nit printed: {printed}");
         }
         let detail = self.store.data().log.redactor().clean(&detail);
+        let detail = &detail[..detail.floor_char_boundary(DETAIL_BYTES)];
         tracing::warn!(
             plugin = %name,
             build = self.build.digest.short(),
@@ -181,7 +210,17 @@ impl Call<'_> {
             detail = ?detail,
             "a call into a plugin was ended: it {what}"
         );
-        Err(Error::failed(message).caused_by(detail.into_owned()))
+        Err(Error::failed(message).caused_by(detail.to_owned()))
+    }
+
+    /// One that called the host too often does not get away with it by ending before the next tick.
+    fn judged<T>(&self, outcome: Outcome<T>) -> Outcome<T> {
+        match outcome {
+            Ok(Ok(_)) if self.store.data().calls().1 => {
+                Ok(Err(wasmtime::Error::msg("too many calls of the host")))
+            }
+            other => other,
+        }
     }
 
     /// What it did, by the limit it met or the way it ended.
@@ -192,6 +231,10 @@ impl Call<'_> {
                 return format!("ran into its limit of {limit} MiB of memory");
             }
             Some(Refused::Table) => return "ran into its limit of table elements".to_owned(),
+            Some(Refused::Calls) => {
+                let (most, _) = self.store.data().calls();
+                return format!("called the host more than {most} times");
+            }
             None => {}
         }
         if let Some(trap) = cause.downcast_ref::<Trap>() {
@@ -200,8 +243,12 @@ impl Call<'_> {
         if cause.downcast_ref::<I32Exit>().is_some() {
             return "ended itself".to_owned();
         }
-        if format!("{cause:#}").contains("fuel allocated for hostcalls") {
+        let text = format!("{cause:#}");
+        if text.contains("fuel allocated for hostcalls") {
             return "handed over more data than is allowed".to_owned();
+        }
+        if text.contains("resource limit exceeded") {
+            return "has more modules, memories or tables than are allowed".to_owned();
         }
         "broke the rules of its sandbox".to_owned()
     }

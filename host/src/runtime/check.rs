@@ -1,12 +1,15 @@
 //! What a plan must satisfy before the host acts on it or stores it. A component wrote it, so nothing is taken for
 //! granted: names, counts, sizes, programs, placeholders, and that no secret stands where others can read it.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use crate::model::workload::{Command, Member, Port, SecretKind, SecretRequest, Volume, Workload};
 use crate::model::{Error, Result};
 
 use super::manifest::Manifest;
+use super::paths;
 use super::placeholder::{self, Placeholder};
 use super::programs::is_version;
 
@@ -30,9 +33,15 @@ const CERTIFICATE_DAYS: u32 = 20 * 366;
 /// A problem, in words for whoever wrote the plugin.
 type Checked = std::result::Result<(), String>;
 
-/// Check a plan against the rules of the contract and the manifest of the engine that made it.
-pub(super) fn workload(workload: &Workload, manifest: &Manifest) -> Result<()> {
-    Plan { workload, manifest }.check().map_err(|problem| {
+/// Check a plan against the rules of the contract and the manifest of the engine that made it. Nothing in it may
+/// name a place below the host's own directory: what is the instance's is reached by placeholders.
+pub(super) fn workload(workload: &Workload, manifest: &Manifest, data_dir: &Path) -> Result<()> {
+    let plan = Plan {
+        workload,
+        manifest,
+        data_dir: data_dir.to_string_lossy(),
+    };
+    plan.check().map_err(|problem| {
         Error::failed(format!(
             "the plan of the plugin `{}` was refused: {problem}",
             manifest.name
@@ -52,6 +61,7 @@ pub(super) fn is_name(name: &str, longest: usize) -> bool {
 struct Plan<'a> {
     workload: &'a Workload,
     manifest: &'a Manifest,
+    data_dir: Cow<'a, str>,
 }
 
 impl Plan<'_> {
@@ -168,6 +178,9 @@ impl Plan<'_> {
         if text.contains('\0') {
             return Err(format!("{what} holds a zero byte"));
         }
+        if paths::climbs(text) {
+            return Err(format!("{what} climbs out of a directory with `..`"));
+        }
         self.text(what, member, text, false)
     }
 
@@ -237,6 +250,9 @@ impl Plan<'_> {
 
     /// Every placeholder in a text is known, and a secret stands only where it stays one.
     fn text(&self, what: &str, member: &Member, text: &str, sensitive: bool) -> Checked {
+        if paths::names(text, &self.data_dir) {
+            return Err(format!("{what} names a place outside the instance"));
+        }
         for found in placeholder::parse(text) {
             let found = found.map_err(|problem| format!("{what}: {problem}"))?;
             let known = match found {

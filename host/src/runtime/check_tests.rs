@@ -3,6 +3,8 @@
 use super::*;
 use crate::model::workload::{EndpointPlan, File, Init, Stop};
 
+const DATA: &str = "/srv/berth";
+
 fn manifest() -> Manifest {
     toml::from_str(
         r#"
@@ -83,14 +85,14 @@ fn plan() -> Workload {
 fn refused(change: impl FnOnce(&mut Workload)) -> String {
     let mut plan = plan();
     change(&mut plan);
-    let error = workload(&plan, &manifest()).unwrap_err();
+    let error = workload(&plan, &manifest(), DATA.as_ref()).unwrap_err();
     assert!(error.public().contains("`probe` was refused"), "{error}");
     error.public().to_owned()
 }
 
 #[test]
 fn a_sound_plan_is_taken() {
-    workload(&plan(), &manifest()).unwrap();
+    workload(&plan(), &manifest(), DATA.as_ref()).unwrap();
 }
 
 #[test]
@@ -236,4 +238,21 @@ fn the_environment_cannot_load_code() {
         refused(|p| p.members[0].main.env.push((name.into(), "x".into())));
     }
     refused(|p| p.members[0].main.args.push("a\0b".into()));
+}
+
+#[test]
+fn nothing_names_a_place_of_the_hosts() {
+    for path in [
+        "/srv/berth/instances/other/main",
+        "--include=/srv/berth/compiled.key",
+        "//srv/./berth/run",
+        "/proc/self/root/srv/berth",
+    ] {
+        assert!(refused(|p| p.members[0].main.args.push(path.into())).contains("outside"));
+        refused(|p| p.members[0].main.env.push(("P".into(), path.into())));
+        refused(|p| p.members[0].files[0].content = format!("include '{path}'"));
+    }
+    for climbing in ["${volume:data}/../../other", "..", "--x=../y"] {
+        assert!(refused(|p| p.members[0].main.args.push(climbing.into())).contains("climbs"));
+    }
 }

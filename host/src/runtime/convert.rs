@@ -23,11 +23,14 @@ use crate::runtime::sockets::Network;
 
 const GIB: u64 = crate::model::resources::GIB;
 const MESSAGE_BYTES: usize = 1 << 10;
+/// Of each of the texts of one of many problems.
+const PROBLEM_BYTES: usize = 256;
 const PROBLEMS: usize = 32;
 
 /// A component's error, as a caller may read it.
 pub(super) fn error(error: wit::Error, redactor: &Redactor) -> Error {
     let clean = |text: &str| one_line(&redactor.clean(text), MESSAGE_BYTES);
+    let short = |text: &str| one_line(&redactor.clean(text), PROBLEM_BYTES);
     match error {
         wit::Error::Invalid(problems) if problems.is_empty() => {
             Error::failed("the plugin refused the request without saying why")
@@ -36,7 +39,7 @@ pub(super) fn error(error: wit::Error, redactor: &Redactor) -> Error {
             problems
                 .iter()
                 .take(PROBLEMS)
-                .map(|p| FieldProblem::new(clean(&p.field), clean(&p.reason), clean(&p.help)))
+                .map(|p| FieldProblem::new(short(&p.field), short(&p.reason), short(&p.help)))
                 .collect(),
         ),
         wit::Error::NotFound(message) => Error::not_found(clean(&message)),

@@ -28,11 +28,11 @@ impl ComponentEngine {
         pre: EnginePre<State>,
         directories: Directories,
     ) -> Result<Self> {
-        let described = {
-            let asked = Asked {
-                build: &build,
-                pre: &pre,
-            };
+        let asked = Asked {
+            build: &build,
+            pre: &pre,
+        };
+        let describe = async || {
             let (call, outcome) = call!(
                 asked,
                 Pace::Compute,
@@ -40,8 +40,9 @@ impl ComponentEngine {
                 "describe",
                 |engine, store| engine.berth_plugin_catalog().call_describe(store)
             );
-            convert::engine_description(call.value(outcome)?)
+            call.value(outcome).map(convert::engine_description)
         };
+        let described = answers::unchanging(describe().await?, describe().await?, &build.manifest)?;
         let description = answers::engine_description(described, &build.manifest)?;
         Ok(Self {
             build,
@@ -115,7 +116,7 @@ impl Engine for ComponentEngine {
             |engine, store| engine.berth_plugin_provisioning().call_plan(store, &spec)
         );
         let workload = convert::workload(call.answer(outcome)?);
-        check::workload(&workload, &self.build.manifest)?;
+        check::workload(&workload, &self.build.manifest, self.directories.data())?;
         Ok(workload)
     }
 

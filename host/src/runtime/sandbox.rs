@@ -1,7 +1,7 @@
 //! The sandbox that every call runs in: the engine's settings, what a fresh store holds, and the limits.
 //!
 //! Denied unless given: no environment, no arguments, no files, no name lookup, no datagrams, no listening, no
-//! address but the instance's virtual ones. Clocks and random numbers are allowed.
+//! address but the instance's virtual ones. Random numbers are allowed; for clocks see `clocks`.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,7 +15,7 @@ use berth_bindings::target::berth::plugin::{
 };
 use bytes::Bytes;
 use wasmtime::component::{HasSelf, Linker, ResourceTable};
-use wasmtime::{Config, Engine, ResourceLimiter, Store, UpdateDeadline};
+use wasmtime::{Config, Engine, Store, UpdateDeadline};
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
@@ -23,6 +23,8 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use super::capability::files::Files;
 use super::capability::log::Log;
 use super::capability::process::Process;
+use super::clocks::Clocks;
+use super::limiter::{Limiter, Refused};
 use super::manifest::Capability;
 use super::on_call::OnCall;
 use super::scope::CallScope;
@@ -58,12 +60,16 @@ const TICK: Duration = Duration::from_millis(10);
 const HOSTCALL_BYTES: usize = 8 << 20;
 /// Sockets, streams and the like that a call may hold at once.
 const RESOURCES: usize = 512;
-/// Modules, memories and tables in one component; a component of an interpreted language has dozens.
-const INSTANCES: usize = 400;
-const MEMORIES: usize = 32;
-const TABLE_ELEMENTS: usize = 200_000;
 /// Bytes of standard output and error that are kept for the log.
 const TAIL_BYTES: usize = 4 << 10;
+
+/// What a call gets by its kind, beside the operator's limits.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Allowance {
+    pub clocks: Clocks,
+    /// Calls of the host, whichever.
+    pub calls: u32,
+}
 
 /// Makes sandboxes. One per process.
 pub struct Sandbox {
@@ -91,7 +97,10 @@ impl Sandbox {
             .epoch_interruption(true)
             // Calls into one store never overlap here, and without it a call costs a quarter.
             .concurrency_support(false)
-            .wasm_memory64(false);
+            .wasm_memory64(false)
+            // The frames of a component are none of the host's: a native backtrace, which `RUST_BACKTRACE` makes of
+            // every error, would walk and name thousands of them after a deep recursion.
+            .native_unwind_info(false);
         let engine = Engine::new(&config)?;
         tick(&engine)?;
         let mut base = Linker::new(&engine);
@@ -100,7 +109,10 @@ impl Sandbox {
         tcp::add_to_linker::<State, HasSockets>(&mut base, State::sockets)?;
         tcp_create_socket::add_to_linker::<State, HasSockets>(&mut base, State::sockets)?;
         base.allow_shadowing(false);
-        log_interface::add_to_linker::<State, HasSelf<Log>>(&mut base, |state| &mut state.log)?;
+        log_interface::add_to_linker::<State, HasSelf<Log>>(&mut base, |state| {
+            state.limiter.count_call();
+            &mut state.log
+        })?;
         Ok(Self {
             engine,
             base,
@@ -119,13 +131,17 @@ impl Sandbox {
             match capability {
                 Capability::Files => {
                     files_interface::add_to_linker::<State, HasSelf<Files>>(&mut linker, |s| {
+                        s.limiter.count_call();
                         &mut s.files
                     })?;
                 }
                 Capability::Process => {
                     process_interface::add_to_linker::<State, HasSelf<Process>>(
                         &mut linker,
-                        |s| &mut s.process,
+                        |s| {
+                            s.limiter.count_call();
+                            &mut s.process
+                        },
                     )?;
                 }
             }
@@ -134,7 +150,13 @@ impl Sandbox {
     }
 
     /// A fresh store for one call.
-    pub(super) fn store(&self, limits: &Limits, log: Log, scope: CallScope) -> Store<State> {
+    pub(super) fn store(
+        &self,
+        memory_bytes: usize,
+        allowance: Allowance,
+        log: Log,
+        scope: CallScope,
+    ) -> Store<State> {
         let tail = Tail::default();
         let wasi = WasiCtx::builder()
             .stdout(tail.clone())
@@ -143,17 +165,15 @@ impl Sandbox {
             .allow_udp(false)
             .allow_ip_name_lookup(false)
             .max_random_size(1 << 20)
+            .wall_clock(allowance.clocks.wall())
+            .monotonic_clock(allowance.clocks.monotonic())
             .build();
         let mut table = ResourceTable::new();
         table.set_max_capacity(RESOURCES);
         let state = State {
             wasi,
             table,
-            limiter: Limiter {
-                memory_bytes: limits.memory_bytes,
-                used_bytes: 0,
-                refused: None,
-            },
+            limiter: Limiter::new(memory_bytes, allowance.calls),
             tail,
             sockets: Sockets::new(scope.network),
             log,
@@ -167,7 +187,10 @@ impl Sandbox {
         store.set_hostcall_fuel(HOSTCALL_BYTES);
         // Two ticks, so that a short call is never interrupted.
         store.set_epoch_deadline(2);
-        store.epoch_deadline_callback(|_| {
+        store.epoch_deadline_callback(|context| {
+            if context.data().limiter.called_too_often() {
+                return Err(wasmtime::Error::msg("too many calls of the host"));
+            }
             // This yield, unlike the engine's own, lets the runtime look at sockets and timers before it comes back.
             let others = Box::pin(tokio::task::yield_now());
             Ok(UpdateDeadline::YieldCustom(1, others))
@@ -179,7 +202,12 @@ impl Sandbox {
 impl State {
     /// The limit that the component ran into, if it did.
     pub(super) fn refused(&self) -> Option<Refused> {
-        self.limiter.refused
+        self.limiter.refused()
+    }
+
+    /// What it may call the host, and whether it did so more often.
+    pub(super) fn calls(&self) -> (u32, bool) {
+        (self.limiter.most_calls(), self.limiter.called_too_often())
     }
 
     /// The newest of what the component printed, such as the message of a panic.
@@ -188,6 +216,7 @@ impl State {
     }
 
     fn sockets(&mut self) -> SocketsView<'_> {
+        self.limiter.count_call();
         SocketsView {
             sockets: &mut self.sockets,
             table: &mut self.table,
@@ -196,7 +225,9 @@ impl State {
 }
 
 impl WasiView for State {
+    /// Asked once by every function of the stock WASI, which makes it the place to count them.
     fn ctx(&mut self) -> WasiCtxView<'_> {
+        self.limiter.count_call();
         WasiCtxView {
             ctx: &mut self.wasi,
             table: &mut self.table,
@@ -217,64 +248,6 @@ fn tick(engine: &Engine) -> std::io::Result<()> {
             }
         })?;
     Ok(())
-}
-
-/// A limit that a component ran into.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refused {
-    Memory,
-    Table,
-}
-
-/// Bounds memory over all of a component's modules together, and remembers which bound was met.
-struct Limiter {
-    memory_bytes: usize,
-    used_bytes: usize,
-    refused: Option<Refused>,
-}
-
-impl ResourceLimiter for Limiter {
-    fn memory_growing(
-        &mut self,
-        current: usize,
-        desired: usize,
-        _: Option<usize>,
-    ) -> wasmtime::Result<bool> {
-        let used = self
-            .used_bytes
-            .saturating_add(desired.saturating_sub(current));
-        if used > self.memory_bytes {
-            self.refused = Some(Refused::Memory);
-            return Ok(false);
-        }
-        self.used_bytes = used;
-        Ok(true)
-    }
-
-    fn table_growing(
-        &mut self,
-        _: usize,
-        desired: usize,
-        _: Option<usize>,
-    ) -> wasmtime::Result<bool> {
-        if desired > TABLE_ELEMENTS {
-            self.refused = Some(Refused::Table);
-            return Ok(false);
-        }
-        Ok(true)
-    }
-
-    fn instances(&self) -> usize {
-        INSTANCES
-    }
-
-    fn tables(&self) -> usize {
-        INSTANCES
-    }
-
-    fn memories(&self) -> usize {
-        MEMORIES
-    }
 }
 
 /// Standard output and error of a component: the newest bytes are kept, the others dropped.

@@ -54,6 +54,7 @@ pub struct InstanceBounds {
 /// Where instances live on this machine.
 #[derive(Clone, Debug)]
 pub struct Directories {
+    data: PathBuf,
     instances: PathBuf,
     run: PathBuf,
 }
@@ -102,6 +103,7 @@ pub enum Unavailable {
 impl Directories {
     pub fn new(data_dir: &Path) -> Self {
         Self {
+            data: data_dir.to_owned(),
             instances: data_dir.join("instances"),
             run: data_dir.join("run"),
         }
@@ -116,6 +118,11 @@ impl Directories {
             instance_dir: self.instances.join(name),
             uid,
         }
+    }
+
+    /// What all that the host keeps lies below.
+    pub(super) fn data(&self) -> &Path {
+        &self.data
     }
 
     /// Those that hold all the instances' own.

@@ -30,11 +30,11 @@ pub(super) struct ComponentTarget {
 impl ComponentTarget {
     /// Ask the component what it is, and take it if the answer is sound.
     pub async fn load(build: Build, pre: TargetPre<State>, machine: Arc<Machine>) -> Result<Self> {
-        let described = {
-            let asked = Asked {
-                build: &build,
-                pre: &pre,
-            };
+        let asked = Asked {
+            build: &build,
+            pre: &pre,
+        };
+        let describe = async || {
             let (call, outcome) = call!(
                 asked,
                 Pace::Compute,
@@ -42,8 +42,9 @@ impl ComponentTarget {
                 "describe",
                 |target, store| target.berth_plugin_infrastructure().call_describe(store)
             );
-            convert::target_description(call.value(outcome)?)
+            call.value(outcome).map(convert::target_description)
         };
+        let described = answers::unchanging(describe().await?, describe().await?, &build.manifest)?;
         let description = answers::target_description(described, &build.manifest)?;
         Ok(Self {
             build,

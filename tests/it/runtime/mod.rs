@@ -2,6 +2,7 @@
 
 mod calls;
 mod files;
+mod hostile;
 mod loading;
 mod network;
 mod sandbox;

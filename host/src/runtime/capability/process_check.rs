@@ -10,6 +10,7 @@ use std::path::{Component, Path, PathBuf};
 use berth_bindings::target::berth::plugin::{process, types};
 
 use crate::model::confinement::Limits;
+use crate::runtime::paths::{begins_with, climbs, plain};
 use crate::runtime::scope::ProcessScope;
 use crate::shim::wire::{Confines, Init, Program, Service, StopSignal, VERSION};
 
@@ -271,37 +272,25 @@ impl Bounds {
 
     /// Whether a text names something of the data directory that is not the instance's, or climbs.
     fn leads_out(&self, text: &str) -> bool {
-        climbs(text)
+        let text = plain(text);
+        climbs(&text)
             || self
                 .data
                 .iter()
-                .any(|data| self.leads_to_another(text, data))
+                .any(|data| self.leads_to_another(&text, data))
     }
 
     fn leads_to_another(&self, text: &str, data: &str) -> bool {
         text.match_indices(data).any(|(at, _)| {
             let here = &text[at..];
-            let is_data = is_path(here, data);
+            let is_data = begins_with(here, data);
             let is_own = self
                 .own
                 .iter()
-                .any(|own| is_path(here, own) && !here[own.len()..].starts_with("/.berth"));
+                .any(|own| begins_with(here, own) && !here[own.len()..].starts_with("/.berth"));
             is_data && !is_own
         })
     }
-}
-
-/// Whether the text begins with this very path, not with another that only begins alike.
-fn is_path(text: &str, path: &str) -> bool {
-    let goes_on = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.');
-    text.strip_prefix(path)
-        .is_some_and(|rest| !rest.starts_with(goes_on))
-}
-
-/// Whether `..` stands in it as a part of a path.
-fn climbs(text: &str) -> bool {
-    text.split(|c: char| !(c.is_alphanumeric() || matches!(c, '.' | '-' | '_')))
-        .any(|part| part == "..")
 }
 
 fn allow(condition: bool, why_not: impl FnOnce() -> String) -> Result<(), types::Error> {

@@ -13,10 +13,15 @@ use crate::model::plugin::PluginKind;
 use crate::model::{Digest, Error};
 use crate::runtime::builds::BuildError;
 use crate::runtime::call::Build;
+use crate::runtime::capability::log::one_line;
 use crate::runtime::compiled::Source;
 use crate::runtime::engine_adapter::ComponentEngine;
 use crate::runtime::manifest::{Capability, Manifest};
 use crate::runtime::target_adapter::ComponentTarget;
+use crate::runtime::weigh;
+
+/// Bytes of a reason for refusing a file.
+const REASON_BYTES: usize = 512;
 
 impl Registry {
     /// A build for a file that is to become live: the loaded one if there is one. Says where its code came from.
@@ -51,8 +56,19 @@ impl Registry {
         loaded.map(|(plugin, _)| plugin)
     }
 
-    /// Compile a component or find its code, check what it imports and exports, and ask it what it is.
+    /// A plugin that can be called, or why not: names that a component made up are in the reason, so it is bounded.
     async fn load(
+        self: &Arc<Self>,
+        digest: Digest,
+        manifest: Manifest,
+        wasm: Arc<[u8]>,
+    ) -> std::result::Result<(Plugin, Source), String> {
+        let loaded = self.load_unbounded(digest, manifest, wasm).await;
+        loaded.map_err(|reason| one_line(&reason, REASON_BYTES))
+    }
+
+    /// Compile a component or find its code, check what it imports and exports, and ask it what it is.
+    async fn load_unbounded(
         self: &Arc<Self>,
         digest: Digest,
         manifest: Manifest,
@@ -63,13 +79,14 @@ impl Registry {
         self.machine.builds.learn(&digest, &manifest);
         let (registry, wanted) = (Arc::clone(self), digest.clone());
         let (component, source) = tokio::task::spawn_blocking(move || {
+            weigh::check(&wasm).map_err(|e| e.to_string())?;
             registry
                 .compiled
                 .load(registry.sandbox.engine(), &wanted, &wasm)
+                .map_err(|e| format!("it cannot be compiled: {e:#}"))
         })
         .await
-        .map_err(|e| format!("compiling it was interrupted: {e}"))?
-        .map_err(|e| format!("it cannot be compiled: {e:#}"))?;
+        .map_err(|e| format!("compiling it was interrupted: {e}"))??;
         let granted = self.granted(&manifest);
         self.check_imports(&component, &manifest, &granted)?;
         let linked = self

@@ -1,0 +1,143 @@
+//! What a call used up, against what it may: memory, tables, modules, calls of the host. Remembers which bound was
+//! met, so that whoever reads the error learns more than that something trapped.
+
+use wasmtime::ResourceLimiter;
+
+/// Modules, and tables, that one call may have; a component of an interpreted language has dozens.
+const INSTANCES: usize = 400;
+const MEMORIES: usize = 32;
+/// Over all tables together. An element is up to 16 bytes of the host's.
+const TABLE_ELEMENTS: usize = 400_000;
+
+/// A limit that a component ran into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refused {
+    Memory,
+    Table,
+    /// It called the host more often than it may.
+    Calls,
+}
+
+/// Bounds memory and tables over all of a component's modules together, and its calls of the host.
+pub(super) struct Limiter {
+    memory_bytes: usize,
+    used_bytes: usize,
+    elements: usize,
+    calls: u32,
+    most_calls: u32,
+    refused: Option<Refused>,
+}
+
+impl Limiter {
+    pub fn new(memory_bytes: usize, most_calls: u32) -> Self {
+        Self {
+            memory_bytes,
+            used_bytes: 0,
+            elements: 0,
+            calls: 0,
+            most_calls,
+            refused: None,
+        }
+    }
+
+    /// The limit that was met first, if one was.
+    pub fn refused(&self) -> Option<Refused> {
+        self.refused
+    }
+
+    pub fn most_calls(&self) -> u32 {
+        self.most_calls
+    }
+
+    /// Count a call of the host. It cannot be refused here; the call is ended at the next tick, or at its end.
+    pub fn count_call(&mut self) {
+        self.calls = self.calls.saturating_add(1);
+        if self.calls > self.most_calls {
+            self.refused.get_or_insert(Refused::Calls);
+        }
+    }
+
+    pub fn called_too_often(&self) -> bool {
+        self.calls > self.most_calls
+    }
+}
+
+impl ResourceLimiter for Limiter {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let used = self
+            .used_bytes
+            .saturating_add(desired.saturating_sub(current));
+        if used > self.memory_bytes {
+            self.refused.get_or_insert(Refused::Memory);
+            return Ok(false);
+        }
+        self.used_bytes = used;
+        Ok(true)
+    }
+
+    fn table_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let elements = self
+            .elements
+            .saturating_add(desired.saturating_sub(current));
+        if elements > TABLE_ELEMENTS {
+            self.refused.get_or_insert(Refused::Table);
+            return Ok(false);
+        }
+        self.elements = elements;
+        Ok(true)
+    }
+
+    fn instances(&self) -> usize {
+        INSTANCES
+    }
+
+    fn tables(&self) -> usize {
+        INSTANCES
+    }
+
+    fn memories(&self) -> usize {
+        MEMORIES
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memories_and_tables_are_counted_together() {
+        let mut limiter = Limiter::new(100, 10);
+        assert!(limiter.memory_growing(0, 60, None).unwrap());
+        assert!(!limiter.memory_growing(0, 60, None).unwrap());
+        assert!(limiter.memory_growing(60, 100, None).unwrap());
+        assert_eq!(limiter.refused(), Some(Refused::Memory));
+
+        let mut limiter = Limiter::new(100, 10);
+        let most = TABLE_ELEMENTS;
+        assert!(limiter.table_growing(0, most - 1, None).unwrap());
+        assert!(limiter.table_growing(0, 1, None).unwrap());
+        assert!(!limiter.table_growing(0, 1, None).unwrap());
+        assert_eq!(limiter.refused(), Some(Refused::Table));
+    }
+
+    #[test]
+    fn calls_of_the_host_are_counted() {
+        let mut limiter = Limiter::new(100, 2);
+        limiter.count_call();
+        limiter.count_call();
+        assert_eq!(limiter.refused(), None);
+        limiter.count_call();
+        assert!(limiter.called_too_often());
+        assert_eq!(limiter.refused(), Some(Refused::Calls));
+    }
+}

@@ -1,0 +1,150 @@
+//! Hostile components: whatever they try, good calls beside them go on, their caller gets one clear error, and the host
+//! keeps nothing of it. The list is `berth_tests::hostile::cases`.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use berth::model::Kind;
+use berth_tests::hostile::cases::{CASES, Case};
+use berth_tests::hostile::{Arena, End, GOOD_CALLS, SECRET, quantile};
+use berth_tests::pause;
+
+/// Set for the process that the attacks run in.
+const ALONE: &str = "BERTH_TEST_HOSTILE";
+/// What the host may hold more after an attack than before: allocators keep some of what they were given.
+const TOLERANCE: u64 = 32 << 20;
+/// How long it may take until an ended attack's memory is given back.
+const SOON: Duration = Duration::from_secs(5);
+
+/// In a process of its own: other tests would be seen in its memory, and would take its time.
+#[test]
+fn attacks_cost_their_caller_one_clear_error_and_the_host_nothing() {
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "runtime::hostile::attacks", "--nocapture"])
+        .args(["--ignored", "--test-threads=1"])
+        .env(ALONE, "1")
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    println!("{text}");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}\n{errors}");
+    assert!(text.contains("1 passed"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "run by the test above, in a process of its own"]
+async fn attacks() {
+    if std::env::var_os(ALONE).is_none() {
+        return;
+    }
+    let arena = Arena::open().await;
+    let mut wrong = Vec::new();
+    // Once each, so that what is kept for good is there before memory is looked at.
+    for case in CASES {
+        wrong.extend(check(&arena, *case, &arena.attack(*case).await).err());
+    }
+    let alone = arena.alone(4 * GOOD_CALLS).await;
+    let before = resident();
+    println!("good calls alone: p99 {:?}", quantile(&alone, 99));
+    for case in CASES {
+        let started = Instant::now();
+        let report = arena.run(*case).await;
+        assert!(report.good.len() >= GOOD_CALLS);
+        for end in &report.ends {
+            wrong.extend(check(&arena, *case, end).err());
+        }
+        let after = settled(before + TOLERANCE).await;
+        if after > before + TOLERANCE {
+            wrong.push(format!(
+                "{}: the host has {after} bytes, and had {before}",
+                case.name
+            ));
+        }
+        println!(
+            "{}: {:.1?}, {} attacks, {} good calls, p99 {:?}, {:+} MiB",
+            case.name,
+            started.elapsed(),
+            report.ends.len(),
+            report.good.len(),
+            quantile(&report.good, 99),
+            (after as i64 - before as i64) >> 20,
+        );
+    }
+    wrong.dedup();
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+    assert!(!arena.somebody_connected().await);
+}
+
+/// One clear error: of the right kind, short, in one line, in plain words, and without anything of the host's.
+fn check(arena: &Arc<Arena>, case: Case, end: &End) -> Result<(), String> {
+    let name = case.name;
+    let text = match end {
+        End::Success => return Err(format!("{name}: it was a success")),
+        End::NotLoaded(text) => text,
+        End::Refused { kind, text } => match kind {
+            Kind::Failed if text.len() <= 1200 => text,
+            Kind::Invalid(problems) if problems.len() <= 32 && text.len() <= 32 << 10 => text,
+            other => return Err(format!("{name}: {other:?}, {} bytes", text.len())),
+        },
+    };
+    let data = arena.data_dir();
+    let never = [
+        SECRET,
+        data.to_str().unwrap(),
+        "/root",
+        "/home",
+        ".rs:",
+        "backtrace",
+        "some::frame",
+        "wasm function",
+        "0x",
+    ];
+    let plain = !text.contains(|c: char| c.is_control());
+    if plain && text.contains(case.says) && !never.iter().any(|told| text.contains(told)) {
+        return Ok(());
+    }
+    Err(format!("{name}: {text:.2000}"))
+}
+
+#[test]
+fn every_attack_is_in_the_table_of_the_docs() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/plugins/sandbox.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let rows: Vec<&str> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("| ")?.split_once(" | "))
+        .map(|(first, _)| first.trim())
+        .filter(|first| *first != "what is tried")
+        .collect();
+    let names: Vec<&str> = CASES.iter().map(|case| case.name).collect();
+    assert_eq!(rows, names);
+    assert!(names.len() >= 20);
+    assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len());
+}
+
+/// Bytes of memory that this process has, once they are so few, or after a while.
+async fn settled(wanted: u64) -> u64 {
+    let began = Instant::now();
+    while resident() > wanted && began.elapsed() < SOON {
+        pause().await;
+    }
+    resident()
+}
+
+/// Bytes of memory that this process has.
+fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+    let kib: u64 = line
+        .unwrap()
+        .trim_start_matches("VmRSS:")
+        .trim_end_matches("kB")
+        .trim()
+        .parse()
+        .unwrap();
+    kib << 10
+}
