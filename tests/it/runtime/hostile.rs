@@ -12,7 +12,7 @@ use berth_tests::hostile::cases::{CASES, Case};
 use berth_tests::hostile::{Arena, End, GOOD_CALLS, SECRET, quantile};
 use berth_tests::pause;
 
-/// Set for the process that the attacks run in.
+/// Set for the process that the attacks run in: `all`, or a part of the names of those that are wanted.
 const ALONE: &str = "BERTH_TEST_HOSTILE";
 /// What the host may hold more after an attack than before: allocators keep some of what they were given.
 const TOLERANCE: u64 = 32 << 20;
@@ -25,7 +25,7 @@ fn attacks_cost_their_caller_one_clear_error_and_the_host_nothing() {
     let output = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "runtime::hostile::attacks", "--nocapture"])
         .args(["--ignored", "--test-threads=1"])
-        .env(ALONE, "1")
+        .env(ALONE, "all")
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
@@ -38,19 +38,26 @@ fn attacks_cost_their_caller_one_clear_error_and_the_host_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "run by the test above, in a process of its own"]
 async fn attacks() {
-    if std::env::var_os(ALONE).is_none() {
+    let Ok(wanted) = std::env::var(ALONE) else {
         return;
-    }
+    };
+    let cases: Vec<Case> = CASES
+        .iter()
+        .copied()
+        .filter(|case| wanted == "all" || case.name.contains(&wanted))
+        .collect();
     let arena = Arena::open().await;
     let mut wrong = Vec::new();
     // Once each, so that what is kept for good is there before memory is looked at.
-    for case in CASES {
+    for case in &cases {
+        let started = Instant::now();
         wrong.extend(check(&arena, *case, &arena.attack(*case).await).err());
+        println!("{}: {:.1?}", case.name, started.elapsed());
     }
     let alone = arena.alone(4 * GOOD_CALLS).await;
     let before = resident();
     println!("good calls alone: p99 {:?}", quantile(&alone, 99));
-    for case in CASES {
+    for case in &cases {
         let started = Instant::now();
         let report = arena.run(*case).await;
         assert!(report.good.len() >= GOOD_CALLS);
