@@ -137,7 +137,8 @@ pub async fn serve(config: Config) -> Result<()> {
         on_call: counted(&counters),
         ..config.runtime(data.path(), &plugins_dir(&config)?)?
     };
-    let plugins: Arc<dyn Plugins> = Arc::new(Runtime::watch(runtime, in_use, Timing::default()).await?);
+    let plugins: Arc<dyn Plugins> =
+        Arc::new(Runtime::watch(runtime, in_use, Timing::default()).await?);
     let open = counters.connections.clone();
     let parts = Parts {
         repo,

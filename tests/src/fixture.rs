@@ -51,7 +51,10 @@ fn built() -> &'static Path {
             ["-p", "fixture-hostile"],
             ["-p", "berth-plugin-local"],
         ];
-        build(&target, &[wasm.as_slice(), packages.as_flattened()].concat());
+        build(
+            &target,
+            &[wasm.as_slice(), packages.as_flattened()].concat(),
+        );
         target.join("wasm32-wasip2/plugin")
     })
 }

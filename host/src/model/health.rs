@@ -31,7 +31,7 @@ pub enum Condition {
 }
 
 /// The moment at which a condition began.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Transition {
     pub at: Timestamp,
     #[serde(flatten)]

@@ -11,7 +11,6 @@ use tokio::sync::{Mutex, Notify};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info, info_span, warn};
 
-use super::clock::backoff;
 use super::config::NodeConfig;
 use super::journal::{Finish, Gone, Journal};
 use super::workflow::{Context, OnFailure, Stop, Workflow};

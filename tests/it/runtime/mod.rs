@@ -19,7 +19,8 @@ use berth::model::resources::NodeSize;
 use berth::model::workload::{Dial, Workload};
 use berth::model::{Digest, InstanceId, Secret};
 use berth::runtime::{
-    Capability, Engine, InstanceBounds, Limits, OnCall, Plugins, Programs, Runtime, RuntimeConfig, Target,
+    Capability, Engine, InstanceBounds, Limits, OnCall, Plugins, Programs, Runtime, RuntimeConfig,
+    Target,
 };
 use berth_tests::fixture;
 

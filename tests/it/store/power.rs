@@ -153,7 +153,7 @@ fn one(book: &Book, disk: &Disk, models: &[Model], (at, seed): (usize, u64), tal
 }
 
 /// The refusal, if it was refused; an error when it is wrong.
-fn look(
+pub fn look(
     root: &Path,
     models: &[Model],
     acknowledged: [u64; WRITERS],

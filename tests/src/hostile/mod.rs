@@ -17,7 +17,8 @@ use berth::model::resources::NodeSize;
 use berth::model::workload::{Dial, Workload};
 use berth::model::{Error, InstanceId, Kind, Secret};
 use berth::runtime::{
-    Capability, Engine, Limits, Plugins, Program, Programs, Runtime, RuntimeConfig,
+    Capability, Engine, InstanceBounds, Limits, OnCall, Plugins, Program, Programs, Runtime,
+    RuntimeConfig,
 };
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, UnixListener};
@@ -254,7 +255,7 @@ impl Arena {
         runtime.settled().await;
         let status = runtime.statuses().remove(0);
         match status.state {
-            PluginState::Refused(text) => End::NotLoaded(text),
+            PluginState::Refused(text) | PluginState::Removed(text) => End::NotLoaded(text),
             PluginState::Ready | PluginState::Compiling => End::Success,
         }
     }
@@ -323,6 +324,8 @@ fn config(data_dir: PathBuf, plugins_dir: PathBuf, setuid: &Path) -> RuntimeConf
         },
         compile_threads: 1,
         berth_exe: PathBuf::from("/proc/self/exe"),
+        bounds: InstanceBounds::default(),
+        on_call: OnCall::default(),
     }
 }
 
@@ -367,6 +370,10 @@ fn deployment(id: InstanceId, key: &str) -> TargetContext {
         key: key.into(),
         instance: id,
         uid: None,
+        size: NodeSize {
+            cpu_millis: 1000,
+            memory_bytes: 1 << 30,
+        },
         workload: Workload::default(),
         endpoints: vec![endpoint()],
         secrets: secrets(),

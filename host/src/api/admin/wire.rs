@@ -163,7 +163,8 @@ pub struct Plugin {
     attempt: Option<Attempt>,
 }
 
-#[derive(Serialize)]
+/// A build that is not live: under way, or refused.
+#[derive(Serialize, ToSchema)]
 struct Attempt {
     digest: Option<Digest>,
     version: Option<String>,

@@ -12,6 +12,7 @@ use super::entry::{About, Entry, Held, Newest, Record};
 use super::print::{Print, Sighting};
 use crate::model::Digest;
 use crate::model::plugin::{PluginKind, PluginState, PluginStatus};
+use crate::runtime::capability::log::one_line;
 
 /// See the module's text.
 #[derive(Default)]
@@ -56,17 +57,20 @@ pub(super) enum Accepted {
     Superseded,
 }
 
+/// Names that a component made up are in a reason, so it is bounded.
+const REASON_BYTES: usize = 512;
+
 impl Refusal {
     pub fn last(reason: impl Into<String>) -> Self {
         Self {
-            reason: reason.into(),
+            reason: one_line(&reason.into(), REASON_BYTES),
             passing: false,
         }
     }
 
     pub fn passing(reason: impl Into<String>) -> Self {
         Self {
-            reason: reason.into(),
+            reason: one_line(&reason.into(), REASON_BYTES),
             passing: true,
         }
     }
