@@ -70,10 +70,13 @@ fn commit(writer: usize, number: u64, large: bool) -> Commit {
     }
 }
 
+/// The commits that wrote a key, each with what it left.
+type History = Vec<(u64, Option<Vec<u8>>)>;
+
 /// What the records of a writer are after each of its commits, made once and then looked up.
 pub struct Model {
     /// By key: what each commit that wrote it left, with that commit's number.
-    keys: BTreeMap<String, Vec<(u64, Option<Vec<u8>>)>>,
+    keys: BTreeMap<String, History>,
 }
 
 impl Model {
@@ -135,10 +138,6 @@ impl Stand {
         let root = self.dir.path().join("root");
         std::fs::create_dir_all(&root).unwrap();
         root.canonicalize().unwrap()
-    }
-
-    pub fn store(&self) -> PathBuf {
-        self.root().join("store")
     }
 
     pub fn book(&self) -> PathBuf {

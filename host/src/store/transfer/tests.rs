@@ -117,9 +117,9 @@ async fn what_is_cut_altered_newer_or_foreign_is_refused_with_its_line() {
     let newer = lines[0].replace("\"open\":1", "\"open\":77");
     refused(&with(1, &newer), 1, "schema 77").await;
 
-    refused(text[..text.len() - 1].as_bytes(), last, "cut").await;
+    refused(&text.as_bytes()[..text.len() - 1], last, "cut").await;
     let (line_49, _) = text.match_indices('\n').nth(48).unwrap();
-    refused(text[..line_49 + 10].as_bytes(), 50, "cut").await;
+    refused(&text.as_bytes()[..line_49 + 10], 50, "cut").await;
     refused(&joined(&lines[..last - 1]), last, "missing").await;
     refused(&joined(&lines[..9]), 10, "missing").await;
 
