@@ -272,7 +272,11 @@ impl Host {
             child,
             base: format!("http://127.0.0.1:{port}"),
             key: String::new(),
-            client: reqwest::Client::new(),
+            // A kept connection may be closed by the host just when it is used again.
+            client: reqwest::Client::builder()
+                .pool_max_idle_per_host(0)
+                .build()
+                .expect("a client"),
         }
     }
 

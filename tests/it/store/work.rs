@@ -70,13 +70,13 @@ fn commit(writer: usize, number: u64, large: bool) -> Commit {
     }
 }
 
-/// A commit's number, and what it wrote under a key: none is a removal.
-type Written = (u64, Option<Vec<u8>>);
+/// The commits that wrote a key, each with what it left.
+type History = Vec<(u64, Option<Vec<u8>>)>;
 
 /// What the records of a writer are after each of its commits, made once and then looked up.
 pub struct Model {
     /// By key: what each commit that wrote it left, with that commit's number.
-    keys: BTreeMap<String, Vec<Written>>,
+    keys: BTreeMap<String, History>,
 }
 
 impl Model {

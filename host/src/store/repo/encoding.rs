@@ -160,6 +160,7 @@ pub(in crate::store) fn schema_of(kind: &str) -> Option<u16> {
         "instance" => Instance::SCHEMA,
         "operation" => StoredOperation::SCHEMA,
         "workload" => Workload::SCHEMA,
+        "health" => History::SCHEMA,
         "secrets" | "pending-secrets" => SEALED_SCHEMA,
         "api-key" => StoredApiKey::SCHEMA,
         "idempotency" => StoredIdempotency::SCHEMA,
