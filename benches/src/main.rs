@@ -30,7 +30,12 @@ async fn main() {
         ["seed", data, count] => {
             seed::seed(Path::new(data), count.parse().expect("a number")).await
         }
-        [] => figures(&["call", "swap", "hostile", "requests", "create", "listing", "idle"]).await,
+        [] => {
+            figures(&[
+                "call", "swap", "hostile", "requests", "create", "listing", "idle",
+            ])
+            .await
+        }
         names => figures(names).await,
     }
 }
