@@ -118,6 +118,8 @@ impl Arena {
                     loop {
                         ends.push(arena.attack(case).await);
                         ended.fetch_add(1, Ordering::SeqCst);
+                        // As a caller's next request would: without it, attacks that end at once keep every thread.
+                        tokio::task::yield_now().await;
                         if done.load(Ordering::SeqCst) > 0 {
                             return ends;
                         }
