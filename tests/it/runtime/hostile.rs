@@ -15,7 +15,7 @@ use berth_tests::pause;
 /// Set for the process that the attacks run in: `all`, or a part of the names of those that are wanted.
 const ALONE: &str = "BERTH_TEST_HOSTILE";
 /// What the host may hold more after an attack than before: allocators keep some of what they were given.
-const TOLERANCE: u64 = 32 << 20;
+const TOLERANCE: u64 = 64 << 20;
 /// How long it may take until an ended attack's memory is given back.
 const SOON: Duration = Duration::from_secs(5);
 
