@@ -124,6 +124,8 @@ impl Arena {
                         if done.load(Ordering::SeqCst) > 0 {
                             return ends;
                         }
+                        // An attack that is refused before anything is waited for must not keep the runtime to itself.
+                        tokio::task::yield_now().await;
                     }
                 })
             })
