@@ -40,7 +40,11 @@ async fn an_engine_is_swapped_under_a_running_database() {
     assert!(refused["attempt"]["reason"].is_string(), "{refused}");
     host.kill9();
     let host = Host::start_with(&data, &given).await;
-    assert_eq!(plugin(&host).await["digest"], before["digest"]);
+    // It serves at once, and loads meanwhile.
+    wait_for("the build that was live to be live again", async || {
+        (plugin(&host).await["digest"] == before["digest"]).then_some(())
+    })
+    .await;
 
     // Another build of the same engine: a custom section stands at its end.
     let mut newer = wasm;
