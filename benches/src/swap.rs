@@ -230,5 +230,6 @@ fn spec() -> Spec {
         user: None,
         database: None,
         settings: Vec::new(),
+        init_settings: Vec::new(),
     }
 }

@@ -2,15 +2,37 @@
 
 use crate::bindings::engine::exports::berth::plugin as exports;
 
-pub use exports::catalog::{Description, Guest as Catalog, Stage, Version};
-pub use exports::credentials::{Connection, Guest as Credentials, Login};
-pub use exports::provisioning::{
-    Guest as Provisioning, Instance, MemberAddress, MemberObservation, Role,
+pub use crate::types::{Instance, MemberAddress};
+pub use exports::catalog::{
+    Description, Guest as Catalog, IntegerBounds, NameRules, NumberBounds, SettingSchema,
+    SettingType, Stage, Version,
 };
+pub use exports::credentials::{Connection, Guest as Credentials, Login};
+pub use exports::provisioning::{Guest as Provisioning, MemberObservation, Role};
+
+/// The ability `settings`: named in [`engine!`](crate::engine!) by an engine that has it.
+pub mod settings {
+    pub use crate::bindings::settings::exports::berth::plugin::settings::Guest as Settings;
+}
+
+/// The ability `users`: named in [`engine!`](crate::engine!) by an engine that has it.
+pub mod users {
+    pub use crate::bindings::users::exports::berth::plugin::users::{
+        Database, Guest as Users, Permission, Privilege, User,
+    };
+}
 
 /// Only here for [`engine!`](crate::engine!): that a type implements what an engine must.
 #[doc(hidden)]
 pub fn implemented_by<T: Catalog + Provisioning + Credentials>() {}
+
+/// Only here for [`engine!`](crate::engine!).
+#[doc(hidden)]
+pub fn has_settings<T: settings::Settings>() {}
+
+/// Only here for [`engine!`](crate::engine!).
+#[doc(hidden)]
+pub fn has_users<T: users::Users>() {}
 
 impl Instance {
     /// The virtual address of a member's port, as `IP:PORT`, for plain `std::net`.
@@ -27,5 +49,16 @@ impl Instance {
             .iter()
             .find(|s| s.name == name)
             .map(|s| s.value.as_str())
+    }
+}
+
+/// Names of up to 63 bytes, none of them reserved: what an engine has that makes no difference.
+impl Default for NameRules {
+    fn default() -> Self {
+        Self {
+            longest: 63,
+            reserved_prefixes: Vec::new(),
+            reserved: Vec::new(),
+        }
     }
 }

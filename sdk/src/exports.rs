@@ -6,14 +6,37 @@
 /// ```ignore
 /// berth_sdk::engine!(Mine, manifest = "plugin.toml");
 /// ```
+///
+/// What it can do besides is named, and its trait implemented:
+///
+/// ```ignore
+/// berth_sdk::engine!(Mine, manifest = "plugin.toml", abilities = [settings, users]);
+/// ```
 #[macro_export]
 macro_rules! engine {
-    ($plugin:ident, manifest = $manifest:literal) => {
+    ($plugin:ident, manifest = $manifest:literal $(, abilities = [$($ability:ident),* $(,)?])? $(,)?) => {
         #[cfg(target_family = "wasm")]
         $crate::bindings::engine::export_engine!($plugin with_types_in $crate::bindings::engine);
         $crate::__manifest!($manifest);
         // Natively nothing is exported, but the type is checked and counts as used.
         const _: fn() = $crate::engine::implemented_by::<$plugin>;
+        $($($crate::__ability!($plugin, $ability);)*)?
+    };
+}
+
+/// Export one ability of an engine.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __ability {
+    ($plugin:ident, settings) => {
+        #[cfg(target_family = "wasm")]
+        $crate::bindings::settings::export_settings!($plugin with_types_in $crate::bindings::settings);
+        const _: fn() = $crate::engine::has_settings::<$plugin>;
+    };
+    ($plugin:ident, users) => {
+        #[cfg(target_family = "wasm")]
+        $crate::bindings::users::export_users!($plugin with_types_in $crate::bindings::users);
+        const _: fn() = $crate::engine::has_users::<$plugin>;
     };
 }
 

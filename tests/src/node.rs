@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use berth::model::instance::{Name, NewInstance, Spec};
-use berth::model::resources::{GIB, NodeSize};
+use berth::model::policy::Policy;
+use berth::model::resources::{DEFAULT_STORAGE_CLASS, GIB, NodeSize};
 use berth::model::{
     Digest, Instance, InstanceId, NodeName, Operation, OperationId, OperationKind, ProjectId,
     Result,
@@ -188,10 +189,13 @@ impl Node {
                 user: None,
                 database: None,
                 settings: Vec::new(),
+                init_settings: Vec::new(),
             },
             plan: "small".to_owned(),
             region: "here".to_owned(),
             target: crate::fake::TARGET.to_owned(),
+            storage_class: DEFAULT_STORAGE_CLASS.to_owned(),
+            policy: Policy::default(),
             node: self.config.node.clone(),
             engine_digest: self.digests.0.clone(),
             target_digest: self.digests.1.clone(),

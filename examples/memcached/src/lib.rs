@@ -8,7 +8,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use berth_sdk::engine::{
-    Catalog, Connection, Credentials, Description, Instance, Login, MemberObservation,
+    Catalog, Connection, Credentials, Description, Instance, Login, MemberObservation, NameRules,
     Provisioning, Role, Stage, Version,
 };
 use berth_sdk::types::{
@@ -44,9 +44,12 @@ impl Catalog for Memcached {
                 end_of_life: "2099-12-31".into(),
                 upgrades_to: Vec::new(),
                 programs: vec!["memcached".into()],
+                settings: Vec::new(),
             }],
             default_port: 11_211,
             minimum_memory_bytes: 64 << 20,
+            user_names: NameRules::default(),
+            database_names: NameRules::default(),
         }
     }
 }
@@ -252,6 +255,7 @@ mod tests {
             user: None,
             database: None,
             settings: Vec::new(),
+            init_settings: Vec::new(),
         }
     }
 

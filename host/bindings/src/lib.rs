@@ -14,6 +14,30 @@ pub mod engine {
     });
 }
 
+/// Bindings for the ability `users` of an engine.
+pub mod users {
+    wasmtime::component::bindgen!({
+        path: "../../wit",
+        world: "engine-users",
+        imports: { default: async },
+        exports: { default: async },
+        require_store_data_send: true,
+        with: { "berth:plugin/types": crate::engine::berth::plugin::types },
+    });
+}
+
+/// Bindings for the ability `settings` of an engine.
+pub mod settings {
+    wasmtime::component::bindgen!({
+        path: "../../wit",
+        world: "engine-settings",
+        imports: { default: async },
+        exports: { default: async },
+        require_store_data_send: true,
+        with: { "berth:plugin/types": crate::engine::berth::plugin::types },
+    });
+}
+
 /// Bindings for target components: `infrastructure` exported, `log`, `files` and `process` imported.
 pub mod target {
     wasmtime::component::bindgen!({

@@ -164,6 +164,7 @@ fn place(kind: &Kind) -> (StatusCode, &'static str) {
 
 fn place_conflict(reason: ConflictReason) -> (StatusCode, &'static str) {
     match reason {
+        ConflictReason::AlreadyExists => (StatusCode::CONFLICT, "already_exists"),
         ConflictReason::NameTaken => (StatusCode::CONFLICT, "name_taken"),
         ConflictReason::WrongPhase => (StatusCode::CONFLICT, "wrong_phase"),
         ConflictReason::Busy => (StatusCode::CONFLICT, "busy"),

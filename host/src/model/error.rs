@@ -38,6 +38,8 @@ impl FieldProblem {
 /// Why the state of things forbids a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConflictReason {
+    /// What was to be made is there already.
+    AlreadyExists,
     /// A live instance of the project has this name.
     NameTaken,
     /// The instance is not in a phase that allows it.

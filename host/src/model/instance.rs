@@ -8,6 +8,7 @@ use super::error::{Error, FieldProblem, Result};
 use super::id::{Alias, Digest, InstanceId, NodeName, OperationId, ProjectId};
 use super::kind::{OperationKind, Outcome};
 use super::phase::Phase;
+use super::policy::Policy;
 use super::resources::{NodeSize, Reservation};
 
 /// The record of an instance. One model for every dialect.
@@ -21,6 +22,9 @@ pub struct Instance {
     pub region: String,
     /// The infrastructure target its region was bound to when it was created.
     pub target: String,
+    /// Which of the configured places its data are in.
+    pub storage_class: String,
+    pub policy: Policy,
     /// The host that can reach it.
     pub node: NodeName,
     phase: Phase,
@@ -46,6 +50,8 @@ pub struct NewInstance {
     pub plan: String,
     pub region: String,
     pub target: String,
+    pub storage_class: String,
+    pub policy: Policy,
     pub node: NodeName,
     pub engine_digest: Digest,
     pub target_digest: Digest,
@@ -65,6 +71,8 @@ pub struct Spec {
     pub database: Option<String>,
     /// Settings chosen by the caller, by name.
     pub settings: Vec<(String, String)>,
+    /// Those that were fixed when it was made.
+    pub init_settings: Vec<(String, String)>,
 }
 
 /// A way in for clients, as it exists.
@@ -79,6 +87,9 @@ pub struct Endpoint {
     pub host: String,
     #[schema(minimum = 1, maximum = 65535)]
     pub port: u16,
+    /// The port of the machine that is the member's own, where the target puts a proxy in front of it.
+    #[schema(minimum = 1, maximum = 65535)]
+    pub inner_port: Option<u16>,
 }
 
 /// An instance's name: 1 to 63 letters, digits, spaces, `.`, `_` and `-`, beginning with a letter.
@@ -158,6 +169,8 @@ impl Instance {
             plan: new.plan,
             region: new.region,
             target: new.target,
+            storage_class: new.storage_class,
+            policy: new.policy,
             node: new.node,
             phase,
             operation: None,

@@ -13,6 +13,12 @@ pub enum OperationKind {
     Start,
     /// A stop and a start in one.
     Restart,
+    /// Have it run with other settings.
+    Configure,
+    /// Let clients in from other networks.
+    SetAccess,
+    /// Replace the certificate that clients trust.
+    RenewCertificate,
     Delete,
 }
 
@@ -28,11 +34,14 @@ pub enum Outcome {
 }
 
 impl OperationKind {
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 8] = [
         Self::Create,
         Self::Stop,
         Self::Start,
         Self::Restart,
+        Self::Configure,
+        Self::SetAccess,
+        Self::RenewCertificate,
         Self::Delete,
     ];
 
@@ -42,6 +51,9 @@ impl OperationKind {
             Self::Stop => "stop",
             Self::Start => "start",
             Self::Restart => "restart",
+            Self::Configure => "configure",
+            Self::SetAccess => "set_access",
+            Self::RenewCertificate => "renew_certificate",
             Self::Delete => "delete",
         }
     }
@@ -55,12 +67,14 @@ impl OperationKind {
     /// what was there before: nothing, for a creation; a stopped database, for a start.
     pub fn why_not_cancelled(self) -> Option<&'static str> {
         match self {
-            Self::Create | Self::Start => None,
+            Self::Create | Self::Start | Self::Configure => None,
             // A server that was told to end cannot be told to stay.
             Self::Stop => Some("its servers are ending; start the database, which takes its place"),
             Self::Restart => {
                 Some("its servers are ending; stop the database, which takes its place")
             }
+            Self::SetAccess => Some("it takes effect at once; set the rules that shall hold"),
+            Self::RenewCertificate => Some("servers may use the new certificate already"),
             Self::Delete => Some("what is being removed cannot be brought back"),
         }
     }
@@ -68,24 +82,35 @@ impl OperationKind {
     /// Whether it may begin while `other` holds the instance. It then takes its place: `other` is told to end, and
     /// has, before this one acts. A deletion goes before everything; of a stop and a start the newest counts.
     pub fn preempts(self, other: Self) -> bool {
-        match (self, other) {
-            (Self::Delete, Self::Create | Self::Stop | Self::Start | Self::Restart)
-            | (Self::Stop, Self::Start | Self::Restart)
-            | (Self::Start, Self::Stop) => true,
-            (Self::Delete, Self::Delete)
-            | (Self::Stop, Self::Create | Self::Stop | Self::Delete)
-            | (Self::Start, Self::Create | Self::Start | Self::Restart | Self::Delete)
-            | (
-                Self::Create | Self::Restart,
-                Self::Create | Self::Stop | Self::Start | Self::Restart | Self::Delete,
-            ) => false,
+        match self {
+            Self::Delete => other.gives_way(),
+            Self::Stop => matches!(
+                other,
+                Self::Start
+                    | Self::Restart
+                    | Self::Configure
+                    | Self::SetAccess
+                    | Self::RenewCertificate
+            ),
+            Self::Start => matches!(other, Self::Stop),
+            Self::Create
+            | Self::Restart
+            | Self::Configure
+            | Self::SetAccess
+            | Self::RenewCertificate => false,
         }
     }
 
     /// Whether it can be told to end before it is done, by whomever.
     pub fn gives_way(self) -> bool {
         match self {
-            Self::Create | Self::Stop | Self::Start | Self::Restart => true,
+            Self::Create
+            | Self::Stop
+            | Self::Start
+            | Self::Restart
+            | Self::Configure
+            | Self::SetAccess
+            | Self::RenewCertificate => true,
             Self::Delete => false,
         }
     }

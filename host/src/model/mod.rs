@@ -3,6 +3,7 @@
 //! Pure data and total functions. Never does I/O, never knows axum, wasmtime, kube or sled, and imports
 //! nothing else of this crate.
 
+pub mod access;
 pub mod confinement;
 pub mod error;
 pub mod health;
@@ -12,9 +13,12 @@ pub mod kind;
 pub mod operation;
 pub mod phase;
 pub mod plugin;
+pub mod policy;
 pub mod project;
 pub mod resources;
 pub mod secret;
+pub mod setting;
+pub mod user;
 pub mod workload;
 
 pub use error::{ConflictReason, Error, FieldProblem, Kind, Result};

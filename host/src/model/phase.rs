@@ -25,6 +25,8 @@ pub enum Phase {
     /// It was to be started and could not be: nothing of it runs, as in `Stopped`, but that is not what
     /// was asked for.
     StartFailed,
+    /// It runs, and something about how it runs is being changed.
+    Configuring,
     Deleting,
     /// Creation failed and was undone; the record stays until it is deleted.
     Failed,
@@ -33,7 +35,7 @@ pub enum Phase {
 }
 
 impl Phase {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Creating,
         Self::Running,
         Self::Stopping,
@@ -41,6 +43,7 @@ impl Phase {
         Self::Starting,
         Self::Restarting,
         Self::StartFailed,
+        Self::Configuring,
         Self::Deleting,
         Self::Failed,
         Self::Deleted,
@@ -55,6 +58,7 @@ impl Phase {
             Self::Starting => "starting",
             Self::Restarting => "restarting",
             Self::StartFailed => "start_failed",
+            Self::Configuring => "configuring",
             Self::Deleting => "deleting",
             Self::Failed => "failed",
             Self::Deleted => "deleted",
@@ -71,6 +75,7 @@ impl Phase {
             Self::Starting => "is being started",
             Self::Restarting => "is being restarted",
             Self::StartFailed => "could not be started",
+            Self::Configuring => "is being changed",
             Self::Deleting => "is being deleted",
             Self::Failed => "could not be created",
             Self::Deleted => "is deleted",
@@ -81,10 +86,17 @@ impl Phase {
     /// again then changes nothing.
     pub fn already(self, kind: OperationKind) -> bool {
         match kind {
-            OperationKind::Create => false,
+            // Each says what shall be.
+            OperationKind::Create
+            | OperationKind::Configure
+            | OperationKind::SetAccess
+            | OperationKind::RenewCertificate => false,
             OperationKind::Stop => matches!(self, Self::Stopping | Self::Stopped),
             OperationKind::Start => {
-                matches!(self, Self::Starting | Self::Restarting | Self::Running)
+                matches!(
+                    self,
+                    Self::Starting | Self::Restarting | Self::Running | Self::Configuring
+                )
             }
             OperationKind::Restart => matches!(self, Self::Restarting),
             OperationKind::Delete => matches!(self, Self::Deleting | Self::Deleted),
@@ -100,6 +112,9 @@ impl Phase {
             OperationKind::Stop => self.begin_stop(),
             OperationKind::Start => self.begin_start(),
             OperationKind::Restart => self.begin_restart(),
+            OperationKind::Configure
+            | OperationKind::SetAccess
+            | OperationKind::RenewCertificate => self.begin_change(),
             OperationKind::Delete => self.begin_delete(),
         };
         next.ok_or_else(|| self.refuse(kind))
@@ -108,7 +123,7 @@ impl Phase {
     /// The phase after an operation of this kind ended so. An operation that was preempted ends while the
     /// instance is in the phase of its successor, and changes nothing.
     pub fn end(self, kind: OperationKind, outcome: Outcome) -> Self {
-        if self.held_by() != Some(kind) {
+        if !self.is_held_by(kind) {
             return self;
         }
         match (kind, outcome) {
@@ -116,6 +131,13 @@ impl Phase {
             (OperationKind::Create, Outcome::Failed) => Self::Failed,
             (OperationKind::Create, Outcome::Cancelled) => Self::Deleted,
             (OperationKind::Stop, Outcome::Succeeded) => Self::Stopped,
+            // Undone, it runs as it did before.
+            (
+                OperationKind::Configure
+                | OperationKind::SetAccess
+                | OperationKind::RenewCertificate,
+                Outcome::Succeeded | Outcome::Failed | Outcome::Cancelled,
+            ) => Self::Running,
             (OperationKind::Start | OperationKind::Restart, Outcome::Succeeded) => Self::Running,
             (OperationKind::Start, Outcome::Cancelled) => Self::Stopped,
             (OperationKind::Start, Outcome::Failed)
@@ -128,17 +150,23 @@ impl Phase {
         }
     }
 
-    /// The kind of operation during which an instance is in this phase, if there is one.
-    fn held_by(self) -> Option<OperationKind> {
+    /// Whether an instance is in this phase during an operation of this kind.
+    fn is_held_by(self, kind: OperationKind) -> bool {
         match self {
-            Self::Creating => Some(OperationKind::Create),
-            Self::Stopping => Some(OperationKind::Stop),
-            Self::Starting => Some(OperationKind::Start),
-            Self::Restarting => Some(OperationKind::Restart),
-            Self::Deleting => Some(OperationKind::Delete),
+            Self::Creating => kind == OperationKind::Create,
+            Self::Stopping => kind == OperationKind::Stop,
+            Self::Starting => kind == OperationKind::Start,
+            Self::Restarting => kind == OperationKind::Restart,
+            Self::Configuring => matches!(
+                kind,
+                OperationKind::Configure
+                    | OperationKind::SetAccess
+                    | OperationKind::RenewCertificate
+            ),
+            Self::Deleting => kind == OperationKind::Delete,
             // See `begin_stop`.
-            Self::StartFailed => Some(OperationKind::Stop),
-            Self::Running | Self::Stopped | Self::Failed | Self::Deleted => None,
+            Self::StartFailed => kind == OperationKind::Stop,
+            Self::Running | Self::Stopped | Self::Failed | Self::Deleted => false,
         }
     }
 
@@ -152,6 +180,7 @@ impl Phase {
             | Self::Starting
             | Self::Restarting
             | Self::StartFailed
+            | Self::Configuring
             | Self::Deleting
             | Self::Deleted => None,
         }
@@ -159,7 +188,9 @@ impl Phase {
 
     fn begin_stop(self) -> Option<Self> {
         match self {
-            Self::Running | Self::Starting | Self::Restarting => Some(Self::Stopping),
+            Self::Running | Self::Starting | Self::Restarting | Self::Configuring => {
+                Some(Self::Stopping)
+            }
             // Nothing runs, so it does not become "stopping"; that this is so is made sure of all the same, and
             // afterwards it is what was asked for.
             Self::StartFailed => Some(Self::StartFailed),
@@ -179,6 +210,7 @@ impl Phase {
             | Self::Running
             | Self::Starting
             | Self::Restarting
+            | Self::Configuring
             | Self::Deleting
             | Self::Failed
             | Self::Deleted => None,
@@ -193,6 +225,24 @@ impl Phase {
             | Self::Stopped
             | Self::Starting
             | Self::Restarting
+            | Self::Configuring
+            | Self::Deleting
+            | Self::Failed
+            | Self::Deleted => None,
+        }
+    }
+
+    /// Only what runs can be told.
+    fn begin_change(self) -> Option<Self> {
+        match self {
+            Self::Running => Some(Self::Configuring),
+            Self::Creating
+            | Self::Stopping
+            | Self::Stopped
+            | Self::Starting
+            | Self::Restarting
+            | Self::StartFailed
+            | Self::Configuring
             | Self::Deleting
             | Self::Failed
             | Self::Deleted => None,
@@ -208,6 +258,7 @@ impl Phase {
             | Self::Starting
             | Self::Restarting
             | Self::StartFailed
+            | Self::Configuring
             | Self::Failed => Some(Self::Deleting),
             Self::Deleting | Self::Deleted => None,
         }
@@ -216,11 +267,21 @@ impl Phase {
     fn refuse(self, kind: OperationKind) -> Error {
         let is_down = matches!(self, Self::Stopping | Self::Stopped);
         let hint = match kind {
-            OperationKind::Restart if is_down => "; start it",
+            OperationKind::Restart
+            | OperationKind::Configure
+            | OperationKind::SetAccess
+            | OperationKind::RenewCertificate
+                if is_down =>
+            {
+                "; start it"
+            }
             OperationKind::Create
             | OperationKind::Stop
             | OperationKind::Start
             | OperationKind::Restart
+            | OperationKind::Configure
+            | OperationKind::SetAccess
+            | OperationKind::RenewCertificate
             | OperationKind::Delete => "",
         };
         Error::conflict(
@@ -237,40 +298,52 @@ impl Phase {
 #[cfg(test)]
 mod tests {
     use super::Phase::{
-        Creating, Deleted, Deleting, Failed, Restarting, Running, StartFailed, Starting, Stopped,
-        Stopping,
+        Configuring, Creating, Deleted, Deleting, Failed, Restarting, Running, StartFailed,
+        Starting, Stopped, Stopping,
     };
     use super::*;
 
     #[test]
     fn every_phase_says_which_kinds_may_begin() {
-        // Create, stop, start, restart, delete.
+        // Create, stop, start, restart, the three changes, delete.
+        let none = [None; 8];
+        let with = |changes: &[(usize, Phase)]| {
+            let mut row = none;
+            for (at, next) in changes {
+                row[*at] = Some(*next);
+            }
+            row
+        };
         let table = [
-            (Creating, [None, None, None, None, Some(Deleting)]),
+            (Creating, with(&[(7, Deleting)])),
             (
                 Running,
-                [None, Some(Stopping), None, Some(Restarting), Some(Deleting)],
+                with(&[
+                    (1, Stopping),
+                    (3, Restarting),
+                    (4, Configuring),
+                    (5, Configuring),
+                    (6, Configuring),
+                    (7, Deleting),
+                ]),
             ),
-            (Stopping, [None, None, Some(Starting), None, Some(Deleting)]),
-            (Stopped, [None, None, Some(Starting), None, Some(Deleting)]),
-            (Starting, [None, Some(Stopping), None, None, Some(Deleting)]),
-            (
-                Restarting,
-                [None, Some(Stopping), None, None, Some(Deleting)],
-            ),
+            (Stopping, with(&[(2, Starting), (7, Deleting)])),
+            (Stopped, with(&[(2, Starting), (7, Deleting)])),
+            (Starting, with(&[(1, Stopping), (7, Deleting)])),
+            (Restarting, with(&[(1, Stopping), (7, Deleting)])),
             (
                 StartFailed,
-                [
-                    None,
-                    Some(StartFailed),
-                    Some(Starting),
-                    Some(Restarting),
-                    Some(Deleting),
-                ],
+                with(&[
+                    (1, StartFailed),
+                    (2, Starting),
+                    (3, Restarting),
+                    (7, Deleting),
+                ]),
             ),
-            (Deleting, [None; 5]),
-            (Failed, [Some(Creating), None, None, None, Some(Deleting)]),
-            (Deleted, [None; 5]),
+            (Configuring, with(&[(1, Stopping), (7, Deleting)])),
+            (Deleting, none),
+            (Failed, with(&[(0, Creating), (7, Deleting)])),
+            (Deleted, none),
         ];
         assert_eq!(table.map(|(phase, _)| phase), Phase::ALL);
         for (phase, expected) in table {
@@ -307,6 +380,21 @@ mod tests {
                 Running,
                 OperationKind::Restart,
                 [Running, StartFailed, StartFailed],
+            ),
+            (
+                Running,
+                OperationKind::Configure,
+                [Running, Running, Running],
+            ),
+            (
+                Running,
+                OperationKind::SetAccess,
+                [Running, Running, Running],
+            ),
+            (
+                Running,
+                OperationKind::RenewCertificate,
+                [Running, Running, Running],
             ),
             // Neither fails, and what is cancelled gave way, which the test below shows.
             (Running, OperationKind::Stop, [Stopped, Stopping, Stopping]),

@@ -6,10 +6,13 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::access::Network;
 use super::id::{Digest, InstanceId};
 use super::instance::{Endpoint, Spec};
 use super::resources::NodeSize;
 use super::secret::Secret;
+use super::setting::SettingSchema;
+use super::user::NameRules;
 use super::workload::{Dial, Workload};
 
 /// Secret values by name, certificate parts each by theirs (`tls.ca`).
@@ -23,7 +26,7 @@ pub enum PluginKind {
 }
 
 /// What an engine is, as its `describe` says.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct EngineDescription {
     pub name: String,
     pub title: String,
@@ -32,9 +35,11 @@ pub struct EngineDescription {
     pub versions: Vec<EngineVersion>,
     pub default_port: u16,
     pub minimum_memory_bytes: u64,
+    pub user_names: NameRules,
+    pub database_names: NameRules,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct EngineVersion {
     pub label: String,
     pub stage: Stage,
@@ -42,6 +47,8 @@ pub struct EngineVersion {
     pub end_of_life: String,
     pub upgrades_to: Vec<String>,
     pub programs: Vec<String>,
+    /// What callers may choose.
+    pub settings: Vec<SettingSchema>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -58,6 +65,8 @@ pub struct TargetDescription {
     pub name: String,
     pub title: String,
     pub needs_host_ports: bool,
+    /// Whether a second port is set aside for the member behind each endpoint.
+    pub needs_inner_ports: bool,
 }
 
 /// Where a file of the plugins folder stands; what `GET /admin/v1/plugins` shows.
@@ -133,6 +142,9 @@ pub struct TargetContext {
     pub endpoints: Vec<Endpoint>,
     /// Empty unless the call needs them.
     pub secrets: Secrets,
+    /// Networks that clients may connect from.
+    pub access: Vec<Network>,
+    pub storage_class: String,
     /// The engine build that planned the workload: its manifest lists the programs that may run.
     pub engine: Digest,
 }

@@ -19,4 +19,7 @@ pub struct Reservation {
     pub uid: Option<u32>,
 }
 
+/// The class of the storage below the data directory itself.
+pub const DEFAULT_STORAGE_CLASS: &str = "lssd";
+
 pub const GIB: u64 = 1 << 30;

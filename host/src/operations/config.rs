@@ -62,6 +62,9 @@ impl NodeConfig {
             OperationKind::Stop
             | OperationKind::Start
             | OperationKind::Restart
+            | OperationKind::Configure
+            | OperationKind::SetAccess
+            | OperationKind::RenewCertificate
             | OperationKind::Delete => None,
         }
     }

@@ -50,6 +50,13 @@ pub async fn target_context(
         workload: repo.workload(instance.id).await?.unwrap_or_default(),
         endpoints: instance.endpoints.clone(),
         secrets: Secrets::new(),
+        access: instance
+            .policy
+            .access
+            .iter()
+            .map(|rule| rule.network)
+            .collect(),
+        storage_class: instance.storage_class.clone(),
         engine: instance.engine_digest.clone(),
     })
 }

@@ -1,6 +1,8 @@
 //! Creation: from an accepted request to a database that accepts its first user. Undone, it leaves
 //! nothing but its record.
 
+use std::iter::repeat;
+
 use serde::{Deserialize, Serialize};
 
 use super::delete::stop;
@@ -85,19 +87,20 @@ impl Workflow for Create {
         }
     }
 
-    async fn undo(step: Step, context: &Context<'_>, _: &mut State) -> Result<(), Stop> {
+    async fn undo(step: Step, context: &Context<'_>, _: &mut State) -> StepResult {
         match step {
             // What these recorded goes in the commit that ends the operation.
-            Step::Plan | Step::Reserve | Step::Secrets => Ok(()),
+            Step::Plan | Step::Reserve | Step::Secrets => {}
             Step::Provision => {
                 // A server that is killed leaves shared memory behind that nobody else would free.
                 stop(context).await?;
                 let target = context.target()?;
-                Ok(target.remove(&context.target_context().await?).await?)
+                target.remove(&context.target_context().await?).await?;
             }
             // What these did is inside the volumes that `provision` made.
-            Step::Ready | Step::Bootstrap | Step::Verify => Ok(()),
+            Step::Ready | Step::Bootstrap | Step::Verify => {}
         }
+        Ok(Changes::default())
     }
 
     fn undone() -> Changes {
@@ -121,23 +124,31 @@ async fn reserve(context: &Context<'_>) -> StepResult {
     let workload = workload(context).await?;
     let target = context.target()?;
     context.reserve_uid().await?;
-    let ports = if target.description().needs_host_ports {
-        context.reserve_ports(workload.endpoints.len()).await?
+    let count = workload.endpoints.len();
+    let described = target.description();
+    // First those of the endpoints, then those of the members behind them.
+    let (ports, inner) = if described.needs_host_ports {
+        let each = if described.needs_inner_ports { 2 } else { 1 };
+        let mut ports = context.reserve_ports(count * each).await?;
+        let inner = ports.split_off(count.min(ports.len()));
+        (ports, inner)
     } else {
         let own = workload
             .endpoints
             .iter()
             .map(|plan| own_port(&workload, plan));
-        own.collect::<Result<Vec<u16>, Stop>>()?
+        (own.collect::<Result<Vec<u16>, Stop>>()?, Vec::new())
     };
-    let endpoints = workload.endpoints.iter().zip(ports);
-    let endpoints = endpoints.map(|(plan, port)| Endpoint {
+    let inner = inner.into_iter().map(Some).chain(repeat(None));
+    let endpoints = workload.endpoints.iter().zip(ports).zip(inner);
+    let endpoints = endpoints.map(|((plan, port), inner_port)| Endpoint {
         name: plan.name.clone(),
         member: plan.member.clone(),
         port_name: plan.port.clone(),
         bind_address: context.config.endpoint_address.to_string(),
         host: context.config.public_address.clone(),
         port,
+        inner_port,
     });
     Ok(Changes {
         endpoints: Some(endpoints.collect()),

@@ -62,7 +62,7 @@ impl Workflow for Delete {
         Ok(Changes::default())
     }
 
-    async fn undo(_: Step, _: &Context<'_>, _: &mut State) -> Result<(), Stop> {
+    async fn undo(_: Step, _: &Context<'_>, _: &mut State) -> StepResult {
         Err(Stop::fail("a deletion cannot be undone"))
     }
 

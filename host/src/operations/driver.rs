@@ -126,12 +126,12 @@ impl Driver<'_> {
         let span = info_span!("step", step = name, attempt = context.attempt, undo = true);
         let acted = self.act(W::undo(step, &context, &mut draft), None);
         match acted.instrument(span).await? {
-            Acted::Answered(Ok(())) => {
+            Acted::Answered(Ok(changes)) => {
                 *state = draft;
                 let state = encode(state)?;
                 let now = self.config.clock.now();
                 self.journal
-                    .record(Changes::default(), |operation| {
+                    .record(changes, |operation| {
                         operation.state = state.clone();
                         if let Some(record) = record_of(operation, name) {
                             record.state = StepState::Undone;

@@ -17,7 +17,7 @@ use uuid::Uuid;
 use super::config::NodeConfig;
 use super::driver::{Driver, Parted};
 use super::journal::{Gone, Journal, Refusal};
-use super::{create, delete, restart, start, stop};
+use super::{configure, create, delete, renew_certificate, restart, set_access, start, stop};
 use crate::model::operation::NewOperation;
 use crate::model::{OperationId, OperationKind};
 use crate::runtime::Plugins;
@@ -239,6 +239,11 @@ impl Executor {
                 OperationKind::Stop => driver.drive::<stop::StopMembers>().await,
                 OperationKind::Start => driver.drive::<start::Start>().await,
                 OperationKind::Restart => driver.drive::<restart::Restart>().await,
+                OperationKind::Configure => driver.drive::<configure::Configure>().await,
+                OperationKind::SetAccess => driver.drive::<set_access::SetAccess>().await,
+                OperationKind::RenewCertificate => {
+                    driver.drive::<renew_certificate::RenewCertificate>().await
+                }
                 OperationKind::Delete => driver.drive::<delete::Delete>().await,
             }
         };

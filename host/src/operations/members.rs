@@ -86,6 +86,40 @@ pub async fn stop(context: &Context<'_>) -> Result<(), Stop> {
     Ok(context.target()?.stop(&about).await?)
 }
 
+/// Have the running servers take their files anew. Answers which settings wait for a restart; none when the engine
+/// cannot say, which leaves a restart.
+pub async fn reload(context: &Context<'_>) -> Result<Option<Vec<String>>, Stop> {
+    let engine = context.engine()?;
+    let Some(settings) = engine.settings() else {
+        return Ok(None);
+    };
+    let instance = context.instance_context().await?;
+    Ok(Some(settings.reload(&instance).await?))
+}
+
+/// Have every server end and start anew. Repeated before they have ended, it goes on with that; afterwards they are
+/// ended once more.
+pub async fn renew(context: &Context<'_>) -> Result<(), Stop> {
+    stop(context).await?;
+    apply(context).await?;
+    Ok(())
+}
+
+/// Have what was planned before run again, and see that it does.
+pub async fn bring_back(
+    context: &Context<'_>,
+    before: Workload,
+    restarts: &Restarts,
+) -> Result<(), Stop> {
+    let mut deployment = context.target_context().await?;
+    deployment.secrets = context.repo.secrets(context.instance.id).await?;
+    deployment.workload = before;
+    context.target()?.apply(&deployment).await?;
+    reload(context).await?;
+    serve(context, restarts).await?;
+    Ok(())
+}
+
 pub async fn workload(context: &Context<'_>) -> Result<Workload, Stop> {
     Ok(planned(context.repo.workload(context.instance.id).await?)?)
 }

@@ -6,6 +6,7 @@
 
 mod clock;
 mod config;
+mod configure;
 mod contexts;
 mod create;
 mod delete;
@@ -15,8 +16,10 @@ mod journal;
 mod members;
 mod on_end;
 mod plain;
+mod renew_certificate;
 mod restart;
 mod secrets;
+mod set_access;
 mod start;
 mod stop;
 mod workflow;
@@ -40,6 +43,9 @@ pub fn step_names(kind: OperationKind) -> impl Iterator<Item = &'static str> {
         OperationKind::Stop => names::<stop::StopMembers>(),
         OperationKind::Start => names::<start::Start>(),
         OperationKind::Restart => names::<restart::Restart>(),
+        OperationKind::Configure => names::<configure::Configure>(),
+        OperationKind::SetAccess => names::<set_access::SetAccess>(),
+        OperationKind::RenewCertificate => names::<renew_certificate::RenewCertificate>(),
         OperationKind::Delete => names::<delete::Delete>(),
     }
     .into_iter()

@@ -3,7 +3,7 @@
 
 use super::members;
 use super::start::{self, Start};
-use super::workflow::{Context, OnFailure, StepResult, Stop, Workflow};
+use super::workflow::{Context, OnFailure, StepResult, Workflow};
 use crate::store::repo::Changes;
 
 pub enum Restart {}
@@ -50,9 +50,9 @@ impl Workflow for Restart {
         }
     }
 
-    async fn undo(step: Step, context: &Context<'_>, state: &mut start::State) -> Result<(), Stop> {
+    async fn undo(step: Step, context: &Context<'_>, state: &mut start::State) -> StepResult {
         match step {
-            Step::Stop => Ok(()),
+            Step::Stop => Ok(Changes::default()),
             Step::Start(step) => Start::undo(step, context, state).await,
         }
     }

@@ -42,6 +42,27 @@ pub fn complete(
     Ok(secrets)
 }
 
+/// All that is requested, with certificates made anew.
+pub fn renew_certificates(
+    instance: InstanceId,
+    requests: &[SecretRequest],
+    endpoints: &[Endpoint],
+    mut existing: Secrets,
+    now: Timestamp,
+) -> Result<Secrets> {
+    for SecretRequest { name, kind } in requests {
+        match kind {
+            SecretKind::Password(_) => {}
+            SecretKind::Certificate(_) => {
+                for part in CertificateParts::names(name) {
+                    existing.remove(&part);
+                }
+            }
+        }
+    }
+    complete(instance, requests, endpoints, existing, now)
+}
+
 /// Letters and digits, from a cryptographic generator.
 pub fn password(length: u32) -> Secret {
     let length = usize::try_from(length).unwrap_or(usize::MAX).clamp(16, 128);
@@ -161,6 +182,7 @@ mod tests {
             bind_address: "0.0.0.0".to_owned(),
             host: host.to_owned(),
             port: 20_000,
+            inner_port: None,
         }
     }
 

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::members::{self, Restarts};
-use super::workflow::{Context, OnFailure, StepResult, Stop, Workflow};
+use super::workflow::{Context, OnFailure, StepResult, Workflow};
 use crate::store::repo::Changes;
 
 pub enum Start {}
@@ -54,13 +54,14 @@ impl Workflow for Start {
         }
     }
 
-    async fn undo(step: Step, context: &Context<'_>, _: &mut State) -> Result<(), Stop> {
+    async fn undo(step: Step, context: &Context<'_>, _: &mut State) -> StepResult {
         match step {
             // A stop or a deletion ends the servers itself, and does not wait for us to be able to.
-            Step::Start if context.is_preempted() => Ok(()),
-            Step::Start => members::stop(context).await,
-            Step::Serve => Ok(()),
+            Step::Start if context.is_preempted() => {}
+            Step::Start => members::stop(context).await?,
+            Step::Serve => {}
         }
+        Ok(Changes::default())
     }
 
     fn undone() -> Changes {

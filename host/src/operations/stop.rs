@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::members;
-use super::workflow::{Context, OnFailure, StepResult, Stop, Workflow};
+use super::workflow::{Context, OnFailure, StepResult, Workflow};
 use crate::store::repo::Changes;
 
 pub enum StopMembers {}
@@ -46,8 +46,8 @@ impl Workflow for StopMembers {
     }
 
     /// Comes only when another operation takes its place: a start, which makes sure that all runs, or a deletion.
-    async fn undo(_: Step, _: &Context<'_>, _: &mut State) -> Result<(), Stop> {
-        Ok(())
+    async fn undo(_: Step, _: &Context<'_>, _: &mut State) -> StepResult {
+        Ok(Changes::default())
     }
 
     fn undone() -> Changes {

@@ -43,7 +43,7 @@ pub trait Workflow: Send + Sync + 'static {
         step: Self::Step,
         context: &Context<'_>,
         state: &mut Self::State,
-    ) -> impl Future<Output = Result<(), Stop>> + Send;
+    ) -> impl Future<Output = StepResult> + Send;
 
     /// What is recorded of the instance once all is undone, in the commit that ends the operation.
     fn undone() -> Changes;
@@ -58,7 +58,7 @@ pub enum OnFailure {
     Insist,
 }
 
-/// What is recorded of the instance with the step's completion, in the same commit.
+/// What is recorded of the instance with the step's completion, or with its being undone, in the same commit.
 pub type StepResult = Result<Changes, Stop>;
 
 /// Why a step is not done. The text is shown to whoever reads the operation.

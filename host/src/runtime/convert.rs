@@ -7,16 +7,19 @@ use berth_bindings::engine::berth::plugin::types as wit;
 use berth_bindings::engine::exports::berth::plugin::{catalog, credentials, provisioning};
 use berth_bindings::target::exports::berth::plugin::infrastructure;
 
+use crate::model::access;
 use crate::model::instance::{Endpoint, Spec};
 use crate::model::plugin::{
     EngineDescription, EngineVersion, InstanceContext, Login, Observation, Role, Secrets, Stage,
     TargetContext, TargetDescription,
 };
+use crate::model::setting::{Pattern, SettingKind, SettingSchema};
+use crate::model::user::NameRules;
 use crate::model::workload::{
     Command, EndpointPlan, File, Init, Member, MemberState, Port, SecretKind, SecretRequest, Stop,
     Volume, VolumeUsage, Workload,
 };
-use crate::model::{ConflictReason, Error, FieldProblem, InstanceId};
+use crate::model::{ConflictReason, Error, FieldProblem, InstanceId, Result};
 use crate::runtime::capability::log::one_line;
 use crate::runtime::scope::Redactor;
 use crate::runtime::sockets::Network;
@@ -44,6 +47,9 @@ pub(super) fn error(error: wit::Error, redactor: &Redactor) -> Error {
         ),
         wit::Error::NotFound(message) => Error::not_found(clean(&message)),
         wit::Error::Conflict(message) => Error::conflict(ConflictReason::NotReady, clean(&message)),
+        wit::Error::AlreadyExists(message) => {
+            Error::conflict(ConflictReason::AlreadyExists, clean(&message))
+        }
         wit::Error::Unsupported(message) => Error::unsupported(clean(&message)),
         wit::Error::RetryAfter(retry) => Error::retry(
             Duration::from_millis(u64::from(retry.after_ms.clamp(10, 60_000))),
@@ -67,23 +73,27 @@ pub(super) fn spec(id: InstanceId, slug: String, spec: &Spec) -> wit::Spec {
         members: spec.replicas,
         user: spec.user.clone(),
         database: spec.database.clone(),
-        settings: spec
-            .settings
-            .iter()
-            .map(|(name, value)| wit::Setting {
-                name: name.clone(),
-                value: value.clone(),
-            })
-            .collect(),
+        settings: settings(&spec.settings),
+        init_settings: settings(&spec.init_settings),
     }
 }
 
-pub(super) fn instance(context: &InstanceContext, network: &Network) -> provisioning::Instance {
-    provisioning::Instance {
+fn settings(chosen: &[(String, String)]) -> Vec<wit::Setting> {
+    chosen
+        .iter()
+        .map(|(name, value)| wit::Setting {
+            name: name.clone(),
+            value: value.clone(),
+        })
+        .collect()
+}
+
+pub(super) fn instance(context: &InstanceContext, network: &Network) -> wit::Instance {
+    wit::Instance {
         spec: spec(context.id, context.slug.clone(), &context.spec),
         members: network
             .addresses()
-            .map(|(member, port_name, address)| provisioning::MemberAddress {
+            .map(|(member, port_name, address)| wit::MemberAddress {
                 member: member.to_owned(),
                 port_name: port_name.to_owned(),
                 address: address.to_string(),
@@ -100,7 +110,12 @@ pub(super) fn deployment(context: &TargetContext) -> infrastructure::Deployment 
         workload: workload_out(&context.workload),
         endpoints: context.endpoints.iter().map(endpoint).collect(),
         secrets: secrets(&context.secrets),
+        access: access(&context.access),
     }
+}
+
+pub(super) fn access(networks: &[access::Network]) -> Vec<String> {
+    networks.iter().map(access::Network::to_string).collect()
 }
 
 pub(super) fn endpoint(endpoint: &Endpoint) -> wit::Endpoint {
@@ -111,6 +126,7 @@ pub(super) fn endpoint(endpoint: &Endpoint) -> wit::Endpoint {
         bind_address: endpoint.bind_address.clone(),
         host: endpoint.host.clone(),
         port: endpoint.port,
+        inner_port: endpoint.inner_port,
     }
 }
 
@@ -154,29 +170,75 @@ pub(super) fn observation(seen: provisioning::MemberObservation) -> Observation 
     }
 }
 
-pub(super) fn engine_description(described: catalog::Description) -> EngineDescription {
-    EngineDescription {
+pub(super) fn engine_description(described: catalog::Description) -> Result<EngineDescription> {
+    let versions = described.versions.into_iter().map(engine_version);
+    Ok(EngineDescription {
         name: described.name,
         title: described.title,
         summary: described.summary,
-        versions: described
-            .versions
-            .into_iter()
-            .map(|version| EngineVersion {
-                label: version.label,
-                stage: match version.stage {
-                    catalog::Stage::Stable => Stage::Stable,
-                    catalog::Stage::Beta => Stage::Beta,
-                    catalog::Stage::Disabled => Stage::Disabled,
-                },
-                released: version.released,
-                end_of_life: version.end_of_life,
-                upgrades_to: version.upgrades_to,
-                programs: version.programs,
-            })
-            .collect(),
+        versions: versions.collect::<Result<_>>()?,
         default_port: described.default_port,
         minimum_memory_bytes: described.minimum_memory_bytes,
+        user_names: name_rules(described.user_names),
+        database_names: name_rules(described.database_names),
+    })
+}
+
+fn engine_version(version: catalog::Version) -> Result<EngineVersion> {
+    let settings = version.settings.into_iter().map(setting_schema);
+    Ok(EngineVersion {
+        stage: match version.stage {
+            catalog::Stage::Stable => Stage::Stable,
+            catalog::Stage::Beta => Stage::Beta,
+            catalog::Stage::Disabled => Stage::Disabled,
+        },
+        released: version.released,
+        end_of_life: version.end_of_life,
+        upgrades_to: version.upgrades_to,
+        programs: version.programs,
+        settings: settings.collect::<Result<_>>()?,
+        label: version.label,
+    })
+}
+
+fn setting_schema(schema: catalog::SettingSchema) -> Result<SettingSchema> {
+    let name = schema.name;
+    let kind = match schema.type_ {
+        catalog::SettingType::Boolean => SettingKind::Boolean,
+        catalog::SettingType::Integer(bounds) => SettingKind::Integer {
+            minimum: bounds.minimum,
+            maximum: bounds.maximum,
+        },
+        catalog::SettingType::Number(bounds) => SettingKind::Number {
+            minimum: bounds.minimum,
+            maximum: bounds.maximum,
+        },
+        catalog::SettingType::Text(None) => SettingKind::Text(None),
+        catalog::SettingType::Text(Some(text)) => {
+            let pattern = Pattern::new(&text).map_err(|cause| {
+                let name = one_line(&name, 64);
+                let message = format!("the setting {name:?} has a pattern that cannot be used");
+                Error::failed(message).caused_by(cause)
+            })?;
+            SettingKind::Text(Some(pattern))
+        }
+    };
+    Ok(SettingSchema {
+        name,
+        description: schema.description,
+        kind,
+        default: schema.default_value,
+        unit: schema.unit,
+        live: schema.live,
+        init_only: schema.init_only,
+    })
+}
+
+fn name_rules(rules: catalog::NameRules) -> NameRules {
+    NameRules {
+        longest: rules.longest,
+        reserved_prefixes: rules.reserved_prefixes,
+        reserved: rules.reserved,
     }
 }
 
@@ -185,6 +247,7 @@ pub(super) fn target_description(described: infrastructure::Description) -> Targ
         name: described.name,
         title: described.title,
         needs_host_ports: described.needs_host_ports,
+        needs_inner_ports: described.needs_inner_ports,
     }
 }
 

@@ -12,7 +12,7 @@ use super::call::{Build, Pace, call};
 use super::sandbox::State;
 use super::scope::{CallScope, Directories, Redactor};
 use super::sockets::Network;
-use super::{Engine, answers, check, convert};
+use super::{Engine, Settings, Users, answers, check, convert};
 
 pub(super) struct ComponentEngine {
     build: Build,
@@ -40,7 +40,7 @@ impl ComponentEngine {
                 "describe",
                 |engine, store| engine.berth_plugin_catalog().call_describe(store)
             );
-            call.value(outcome).map(convert::engine_description)
+            call.value(outcome).and_then(convert::engine_description)
         };
         let described = answers::unchanging(describe().await?, describe().await?, &build.manifest)?;
         let description = answers::engine_description(described, &build.manifest)?;
@@ -90,6 +90,14 @@ impl Engine for ComponentEngine {
 
     fn description(&self) -> &EngineDescription {
         &self.description
+    }
+
+    fn settings(&self) -> Option<&dyn Settings> {
+        None
+    }
+
+    fn users(&self) -> Option<&dyn Users> {
+        None
     }
 
     async fn validate(&self, id: InstanceId, spec: &Spec) -> Result<()> {

@@ -37,6 +37,7 @@ use crate::model::plugin::{
     Connection, EngineDescription, InstanceContext, Login, Observation, PluginStatus,
     TargetContext, TargetDescription,
 };
+use crate::model::user::{LogicalDatabase, Permission, Privilege, User, UserChange};
 use crate::model::workload::{MemberStatus, VolumeUsage, Workload};
 use crate::model::{Digest, InstanceId, Result, Secret};
 
@@ -74,6 +75,11 @@ pub trait Engine: Send + Sync {
     fn digest(&self) -> &Digest;
     fn description(&self) -> &EngineDescription;
 
+    /// None when the engine lacks the ability.
+    fn settings(&self) -> Option<&dyn Settings>;
+    /// None when the engine lacks the ability.
+    fn users(&self) -> Option<&dyn Users>;
+
     async fn validate(&self, id: InstanceId, spec: &Spec) -> Result<()>;
     async fn plan(&self, id: InstanceId, spec: &Spec) -> Result<Workload>;
     async fn bootstrap(&self, instance: &InstanceContext) -> Result<()>;
@@ -102,6 +108,61 @@ pub trait Engine: Send + Sync {
     ) -> Result<()>;
 }
 
+/// The ability of an engine to run with other settings.
+#[async_trait]
+pub trait Settings: Send + Sync {
+    /// Have the running server take its files anew. Answers the names of the settings that wait for a restart.
+    async fn reload(&self, instance: &InstanceContext) -> Result<Vec<String>>;
+}
+
+/// The ability of an engine to have users, logical databases and privileges. They are read from the server and
+/// changed there, whole or not at all; names were checked where something is made.
+#[async_trait]
+pub trait Users: Send + Sync {
+    async fn list_users(&self, instance: &InstanceContext) -> Result<Vec<User>>;
+    async fn create_user(
+        &self,
+        instance: &InstanceContext,
+        name: &str,
+        password: &Secret,
+        admin: bool,
+    ) -> Result<User>;
+    async fn change_user(
+        &self,
+        instance: &InstanceContext,
+        name: &str,
+        change: &UserChange,
+    ) -> Result<User>;
+    async fn delete_user(&self, instance: &InstanceContext, name: &str) -> Result<()>;
+
+    /// Sizes are looked up when asked for: that reads the disk.
+    async fn list_databases(
+        &self,
+        instance: &InstanceContext,
+        sizes: bool,
+    ) -> Result<Vec<LogicalDatabase>>;
+    async fn create_database(
+        &self,
+        instance: &InstanceContext,
+        name: &str,
+    ) -> Result<LogicalDatabase>;
+    async fn delete_database(&self, instance: &InstanceContext, name: &str) -> Result<()>;
+
+    async fn list_privileges(
+        &self,
+        instance: &InstanceContext,
+        user: Option<&str>,
+        database: Option<&str>,
+    ) -> Result<Vec<Privilege>>;
+    async fn set_privilege(
+        &self,
+        instance: &InstanceContext,
+        user: &str,
+        database: &str,
+        permission: Permission,
+    ) -> Result<Privilege>;
+}
+
 /// One build of an infrastructure target.
 #[async_trait]
 pub trait Target: Send + Sync {
@@ -110,6 +171,8 @@ pub trait Target: Send + Sync {
 
     async fn apply(&self, context: &TargetContext) -> Result<()>;
     async fn observe(&self, context: &TargetContext) -> Result<Vec<MemberStatus>>;
+    /// Let clients in from the context's networks and from no other; who came from elsewhere is cut.
+    async fn set_access(&self, context: &TargetContext) -> Result<()>;
     async fn start(&self, context: &TargetContext) -> Result<()>;
     async fn stop(&self, context: &TargetContext) -> Result<()>;
     async fn remove(&self, context: &TargetContext) -> Result<()>;

@@ -118,6 +118,19 @@ impl Target for ComponentTarget {
         call.answer(outcome)
     }
 
+    async fn set_access(&self, context: &TargetContext) -> Result<()> {
+        let scope = self.scope(context).await;
+        let workload = convert::workload_out(&context.workload);
+        let endpoints: Vec<_> = context.endpoints.iter().map(convert::endpoint).collect();
+        let access = convert::access(&context.access);
+        let (call, outcome) = call!(self, Pace::Talk, scope, "set-access", |target, store| {
+            target
+                .berth_plugin_infrastructure()
+                .call_set_access(store, &workload, &endpoints, &access)
+        });
+        call.answer(outcome)
+    }
+
     async fn observe(&self, context: &TargetContext) -> Result<Vec<MemberStatus>> {
         let scope = self.scope(context).await;
         let workload = convert::workload_out(&context.workload);

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use super::{Caller, Control, unbroken};
 use crate::model::instance::{Name, NewInstance, Spec};
+use crate::model::policy::Policy;
+use crate::model::resources::DEFAULT_STORAGE_CLASS;
 use crate::model::{Error, FieldProblem, Instance, InstanceId, Kind, OperationKind, Result};
 use crate::runtime::{Engine, Target};
 use crate::store::repo::{Begun, Idempotency};
@@ -161,6 +163,7 @@ impl Control {
             user: None,
             database: None,
             settings: Vec::new(),
+            init_settings: Vec::new(),
         };
         let new = NewInstance {
             project: caller.project,
@@ -168,6 +171,8 @@ impl Control {
             plan,
             region,
             target: target_name.to_owned(),
+            storage_class: DEFAULT_STORAGE_CLASS.to_owned(),
+            policy: Policy::default(),
             node: self.parts().node.clone(),
             engine_digest: engine.digest().clone(),
             target_digest: target.digest().clone(),

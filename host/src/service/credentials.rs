@@ -158,7 +158,7 @@ fn why_not_ready(instance: &Instance) -> Option<String> {
     let why = format!("the database {}", phase.describe());
     let alias = &instance.alias;
     match phase {
-        Phase::Running => None,
+        Phase::Running | Phase::Configuring => None,
         Phase::Stopping | Phase::Stopped | Phase::StartFailed => Some(format!(
             "{why}; start it with POST /api/v1/databases/{alias}/start"
         )),

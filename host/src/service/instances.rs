@@ -158,10 +158,13 @@ impl Control {
         }
         // What frees resources is never put off.
         match kind {
-            OperationKind::Create | OperationKind::Start | OperationKind::Restart => {
-                self.check_load()?;
-            }
-            OperationKind::Stop | OperationKind::Delete => {}
+            OperationKind::Create
+            | OperationKind::Start
+            | OperationKind::Restart
+            | OperationKind::Configure
+            | OperationKind::RenewCertificate => self.check_load()?,
+            // Nor is shutting somebody out.
+            OperationKind::Stop | OperationKind::SetAccess | OperationKind::Delete => {}
         }
         let new = self
             .executor()

@@ -60,6 +60,9 @@ impl Control {
                 | OperationKind::Stop
                 | OperationKind::Start
                 | OperationKind::Restart
+                | OperationKind::Configure
+                | OperationKind::SetAccess
+                | OperationKind::RenewCertificate
                 | OperationKind::Delete,
                 status,
             ) => Err(Error::conflict(
@@ -81,6 +84,9 @@ impl Control {
             OperationKind::Stop
             | OperationKind::Start
             | OperationKind::Restart
+            | OperationKind::Configure
+            | OperationKind::SetAccess
+            | OperationKind::RenewCertificate
             | OperationKind::Delete => None,
         };
         self.check_load()?;

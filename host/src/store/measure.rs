@@ -63,6 +63,7 @@ async fn create(repo: &Repo, project: ProjectId, number: usize) {
                     bind_address: "127.0.0.1".into(),
                     host: "127.0.0.1".into(),
                     port: 20_000,
+                    inner_port: None,
                 }]);
             }
             2 => {

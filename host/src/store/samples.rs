@@ -2,7 +2,8 @@
 
 use crate::model::instance::{Name, NewInstance, Spec};
 use crate::model::operation::NewOperation;
-use crate::model::resources::{GIB, NodeSize};
+use crate::model::policy::Policy;
+use crate::model::resources::{DEFAULT_STORAGE_CLASS, GIB, NodeSize};
 use crate::model::workload::{Command, File, Init, Member, Port, Stop, Volume, Workload};
 use crate::model::{Digest, NodeName, OperationKind, ProjectId};
 
@@ -22,9 +23,12 @@ pub fn new_instance(name: &str) -> NewInstance {
             user: Some("app_user".to_owned()),
             database: Some(name.replace('-', "_")),
             settings: Vec::new(),
+            init_settings: Vec::new(),
         },
         plan: "db-s-2vcpu-4gb".to_owned(),
         region: "nyc1".to_owned(),
+        storage_class: DEFAULT_STORAGE_CLASS.to_owned(),
+        policy: Policy::default(),
         target: "local".to_owned(),
         node: NodeName::new("node-1"),
         engine_digest: Digest::from_hex("e".repeat(64)),

@@ -243,6 +243,7 @@ mod tests {
             bind_address: bind_address.into(),
             host: host.into(),
             port: 20_001,
+            inner_port: None,
         }
     }
 

@@ -21,6 +21,7 @@ impl Infrastructure for Local {
             name: "local".into(),
             title: "This machine".into(),
             needs_host_ports: true,
+            needs_inner_ports: false,
         }
     }
 
@@ -46,6 +47,10 @@ impl Infrastructure for Local {
             process::ensure(&member.name, service)?;
         }
         Ok(())
+    }
+
+    fn set_access(_: Workload, _: Vec<Endpoint>, _: Vec<String>) -> Result<()> {
+        Err(Error::unsupported("access rules are not there yet"))
     }
 
     fn observe(workload: Workload, endpoints: Vec<Endpoint>) -> Result<Vec<MemberStatus>> {

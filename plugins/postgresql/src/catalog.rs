@@ -1,6 +1,6 @@
 //! What PostgreSQL is: its versions and their lives.
 
-use berth_sdk::engine::{Catalog, Description, Stage, Version};
+use berth_sdk::engine::{Catalog, Description, NameRules, Stage, Version};
 
 use crate::PostgreSql;
 
@@ -58,6 +58,8 @@ impl Catalog for PostgreSql {
             versions: MAJORS.iter().map(version).collect(),
             default_port: DEFAULT_PORT,
             minimum_memory_bytes: MINIMUM_MEMORY,
+            user_names: names(),
+            database_names: names(),
         }
     }
 }
@@ -79,6 +81,20 @@ pub fn labels() -> String {
         .join(", ")
 }
 
+/// Manual 4.1.1: longer names are cut; 22.1: names that begin with `pg_` are the server's own.
+fn names() -> NameRules {
+    NameRules {
+        longest: 63,
+        reserved_prefixes: vec!["pg_".into()],
+        reserved: vec![
+            "berth".into(),
+            "postgres".into(),
+            "public".into(),
+            "none".into(),
+        ],
+    }
+}
+
 fn version(major: &Major) -> Version {
     Version {
         label: major.number.to_string(),
@@ -92,6 +108,7 @@ fn version(major: &Major) -> Version {
             .map(|other| other.number.to_string())
             .collect(),
         programs: vec![INITDB.into(), SERVER.into()],
+        settings: Vec::new(),
     }
 }
 

@@ -91,6 +91,7 @@ mod tests {
             bind_address: "127.0.0.1".into(),
             host: host.into(),
             port: 20_001,
+            inner_port: None,
         }
     }
 

@@ -215,6 +215,7 @@ pub mod tests {
             user: None,
             database: None,
             settings: Vec::new(),
+            init_settings: Vec::new(),
         }
     }
 

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use berth::model::instance::{Endpoint, Name, Spec};
 use berth::model::plugin::{InstanceContext, MemberDial, PluginState, Secrets, TargetContext};
-use berth::model::resources::NodeSize;
+use berth::model::resources::{DEFAULT_STORAGE_CLASS, NodeSize};
 use berth::model::workload::{Dial, Workload};
 use berth::model::{Digest, InstanceId, Secret};
 use berth::runtime::{
@@ -160,6 +160,7 @@ fn endpoint(port: u16) -> Endpoint {
         bind_address: "127.0.0.1".into(),
         host: "localhost".into(),
         port,
+        inner_port: None,
     }
 }
 
@@ -180,6 +181,8 @@ fn deployment(id: InstanceId, key: &str) -> TargetContext {
         workload: Workload::default(),
         endpoints: vec![endpoint(4100)],
         secrets: secrets(),
+        access: Vec::new(),
+        storage_class: DEFAULT_STORAGE_CLASS.to_owned(),
         engine: Digest::from_hex("0".repeat(64)),
     }
 }

@@ -6,11 +6,13 @@ use berth::model::plugin::{
     Connection, EngineDescription, EngineVersion, InstanceContext, Login, Observation, Role, Stage,
 };
 use berth::model::resources::GIB;
+use berth::model::setting::{SettingKind, SettingSchema};
+use berth::model::user::NameRules;
 use berth::model::workload::{
     Command, EndpointPlan, Member, Port, SecretKind, SecretRequest, Stop, Volume, Workload,
 };
 use berth::model::{Digest, Error, InstanceId, Result, Secret};
-use berth::runtime::Engine;
+use berth::runtime::{Engine, Settings, Users};
 
 use super::world::{Call, World};
 
@@ -41,9 +43,12 @@ impl FakeEngine {
                     end_of_life: "2099-01-01".to_owned(),
                     upgrades_to: Vec::new(),
                     programs: vec!["fake-server".to_owned()],
+                    settings: settings(),
                 }],
                 default_port: 7000,
                 minimum_memory_bytes: GIB / 4,
+                user_names: names(),
+                database_names: names(),
             },
         }
     }
@@ -57,6 +62,14 @@ impl Engine for FakeEngine {
 
     fn description(&self) -> &EngineDescription {
         &self.description
+    }
+
+    fn settings(&self) -> Option<&dyn Settings> {
+        Some(self)
+    }
+
+    fn users(&self) -> Option<&dyn Users> {
+        None
     }
 
     async fn validate(&self, _: InstanceId, spec: &Spec) -> Result<()> {
@@ -166,6 +179,41 @@ impl Engine for FakeEngine {
     }
 }
 
+#[async_trait]
+impl Settings for FakeEngine {
+    /// What its server was started with is in force; `live` is taken at once, everything else waits.
+    async fn reload(&self, instance: &InstanceContext) -> Result<Vec<String>> {
+        self.world
+            .call(Call::Reload, |machine| machine.reload(instance.id))
+            .await
+    }
+}
+
+/// One that is taken at once, and one that waits for a restart.
+fn settings() -> Vec<SettingSchema> {
+    let schema = |name: &str, live| SettingSchema {
+        name: name.to_owned(),
+        description: "For tests.".to_owned(),
+        kind: SettingKind::Integer {
+            minimum: 0,
+            maximum: 100,
+        },
+        default: "1".to_owned(),
+        unit: None,
+        live,
+        init_only: false,
+    };
+    vec![schema("live", true), schema("slow", false)]
+}
+
+fn names() -> NameRules {
+    NameRules {
+        longest: 63,
+        reserved_prefixes: Vec::new(),
+        reserved: Vec::new(),
+    }
+}
+
 fn workload(spec: &Spec) -> Workload {
     let secret = |name: &str, kind| SecretRequest {
         name: name.to_owned(),
@@ -189,7 +237,7 @@ fn workload(spec: &Spec) -> Workload {
                 program: "fake-server".to_owned(),
                 version: spec.version.clone(),
                 args: vec!["--data=${volume:data}".to_owned()],
-                env: Vec::new(),
+                env: spec.settings.clone(),
             },
             init: None,
             files: Vec::new(),

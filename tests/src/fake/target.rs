@@ -7,7 +7,7 @@ use berth::model::{Digest, Error, Result};
 use berth::runtime::Target;
 use std::time::Duration;
 
-use super::world::{Behaviour, Call, Live, World};
+use super::world::{BAD, Behaviour, Call, Live, World};
 
 pub const TARGET: &str = "fake-machine";
 
@@ -26,6 +26,7 @@ impl FakeTarget {
                 name: TARGET.to_owned(),
                 title: "A machine that is not there".to_owned(),
                 needs_host_ports: true,
+                needs_inner_ports: true,
             },
         }
     }
@@ -68,6 +69,17 @@ impl Target for FakeTarget {
                         restarts: 0,
                     })
                     .collect())
+            })
+            .await
+    }
+
+    async fn set_access(&self, context: &TargetContext) -> Result<()> {
+        self.world
+            .call(Call::SetAccess, |machine| {
+                let live = machine.live.get_mut(&context.instance);
+                let live = live.ok_or_else(|| Error::not_found("nothing was applied"))?;
+                live.applied.access.clone_from(&context.access);
+                Ok(())
             })
             .await
     }
@@ -163,6 +175,15 @@ fn look(live: &mut Live, behaviour: &Behaviour) -> MemberState {
     live.looks += 1;
     if let Some(why) = &behaviour.servers_die {
         return MemberState::Failed(why.clone());
+    }
+    if live.running
+        && live
+            .in_force
+            .settings
+            .get("slow")
+            .is_some_and(|value| value == BAD)
+    {
+        return MemberState::Failed("it cannot run with that".to_owned());
     }
     if !live.running {
         return MemberState::Stopped;

@@ -22,6 +22,8 @@ pub enum Call {
     FirstLogin,
     Verify,
     Rotate,
+    Reload,
+    SetAccess,
     Apply,
     TargetObserve,
     Start,
@@ -102,7 +104,18 @@ pub struct Live {
     pub starts: u32,
     /// Passwords by user, as the server knows them.
     pub users: BTreeMap<String, Secret>,
+    /// What its server runs with: settings, and the certificate it shows.
+    pub in_force: InForce,
 }
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InForce {
+    pub settings: BTreeMap<String, String>,
+    pub certificate: Option<Secret>,
+}
+
+/// A value that a running server refuses, and with which none can be started.
+pub const BAD: &str = "13";
 
 #[derive(Default)]
 struct Inner {
@@ -268,8 +281,16 @@ impl Machine<'_> {
             let other = *other;
             self.forbid(format!("{id} was applied on a port or user of {other}"));
         }
+        // Certificates are renewed; nothing else is ever made anew.
+        let passwords = |secrets: &Secrets| -> Vec<Secret> {
+            let values = secrets
+                .values()
+                .filter(|value| !value.expose().contains('\n'));
+            values.cloned().collect()
+        };
         let differs = self.live.get(&id).is_some_and(|live| {
-            live.applied.secrets != context.secrets || live.applied.endpoints != context.endpoints
+            passwords(&live.applied.secrets) != passwords(&context.secrets)
+                || live.applied.endpoints != context.endpoints
         });
         if differs {
             self.forbid(format!(
@@ -284,13 +305,40 @@ impl Machine<'_> {
             removals: 0,
             starts: 0,
             users: BTreeMap::new(),
+            in_force: InForce::default(),
         });
         live.stops = 0;
+        live.applied = context.clone();
         if !live.running {
             live.running = true;
             live.looks = 0;
             live.starts += 1;
+            live.in_force = InForce::of(context);
         }
+    }
+
+    /// Have the server take what it can while it runs, and say what waits for a restart.
+    pub fn reload(&mut self, id: InstanceId) -> Result<Vec<String>> {
+        let live = self.live.get_mut(&id).filter(|live| live.running);
+        let live = live.ok_or_else(|| Error::failed("the server does not answer"))?;
+        let wanted = InForce::of(&live.applied);
+        live.in_force.certificate = wanted.certificate;
+        if wanted
+            .settings
+            .get("live")
+            .is_some_and(|value| value == BAD)
+        {
+            return Err(Error::invalid_field("live", "is refused by the server", ""));
+        }
+        match wanted.settings.get("live") {
+            Some(value) => live
+                .in_force
+                .settings
+                .insert("live".to_owned(), value.clone()),
+            None => live.in_force.settings.remove("live"),
+        };
+        let differ = wanted.settings.get("slow") != live.in_force.settings.get("slow");
+        Ok(differ.then(|| "slow".to_owned()).into_iter().collect())
     }
 
     /// Tell the server a user's password. One that it knows may only change by a rotation.
@@ -304,6 +352,16 @@ impl Machine<'_> {
         let known = live.users.insert(user.to_owned(), password.clone());
         if known.is_some_and(|known| known != password) {
             self.forbid(format!("{id} was bootstrapped again with another password"));
+        }
+    }
+}
+
+impl InForce {
+    fn of(context: &TargetContext) -> Self {
+        let members = context.workload.members.iter();
+        Self {
+            settings: members.flat_map(|member| member.main.env.clone()).collect(),
+            certificate: context.secrets.get("tls.cert").cloned(),
         }
     }
 }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use berth::model::instance::{Endpoint, Name, Spec};
 use berth::model::plugin::{InstanceContext, MemberDial, PluginState, Secrets, TargetContext};
-use berth::model::resources::NodeSize;
+use berth::model::resources::{DEFAULT_STORAGE_CLASS, NodeSize};
 use berth::model::workload::{Dial, Workload};
 use berth::model::{Error, InstanceId, Kind, Secret};
 use berth::runtime::{
@@ -367,6 +367,7 @@ fn spec(settings: &[(&str, &str)]) -> Spec {
             .iter()
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .collect(),
+        init_settings: Vec::new(),
     }
 }
 
@@ -382,6 +383,8 @@ fn deployment(id: InstanceId, key: &str) -> TargetContext {
         workload: Workload::default(),
         endpoints: vec![endpoint()],
         secrets: secrets(),
+        access: Vec::new(),
+        storage_class: DEFAULT_STORAGE_CLASS.to_owned(),
         engine: berth::model::Digest::from_hex("0".repeat(64)),
     }
 }
@@ -394,6 +397,7 @@ fn endpoint() -> Endpoint {
         bind_address: "127.0.0.1".into(),
         host: "localhost".into(),
         port: 4100,
+        inner_port: None,
     }
 }
 

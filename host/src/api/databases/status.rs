@@ -50,7 +50,7 @@ impl Status {
     pub fn phases(self) -> Vec<Phase> {
         match self {
             Self::Provisioning => vec![Phase::Creating, Phase::Starting, Phase::Restarting],
-            Self::Running => vec![Phase::Running, Phase::Stopping],
+            Self::Running => vec![Phase::Running, Phase::Stopping, Phase::Configuring],
             Self::Stopped => vec![Phase::Stopped, Phase::Deleting],
             Self::Error => vec![Phase::Running, Phase::StartFailed, Phase::Failed],
             Self::Destroyed => vec![Phase::Deleted],
@@ -75,7 +75,7 @@ fn table(phase: Phase, stays_down: bool) -> Status {
         }
         (Phase::Running, false) => Status::Running,
         (Phase::Running, true) => Status::Error,
-        (Phase::Stopping, true | false) => Status::Running,
+        (Phase::Stopping | Phase::Configuring, true | false) => Status::Running,
         (Phase::Stopped | Phase::Deleting, true | false) => Status::Stopped,
         (Phase::StartFailed | Phase::Failed, true | false) => Status::Error,
         (Phase::Deleted, true | false) => Status::Destroyed,
@@ -115,6 +115,7 @@ mod tests {
                 [Status::Provisioning, Status::Provisioning],
             ),
             (Phase::StartFailed, [Status::Error, Status::Error]),
+            (Phase::Configuring, [Status::Running, Status::Running]),
             (Phase::Deleting, [Status::Stopped, Status::Stopped]),
             (Phase::Failed, [Status::Error, Status::Error]),
             (Phase::Deleted, [Status::Destroyed, Status::Destroyed]),

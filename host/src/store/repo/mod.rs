@@ -33,6 +33,7 @@ use super::seal::Sealer;
 use super::view::View;
 use crate::model::instance::Endpoint;
 use crate::model::plugin::Secrets;
+use crate::model::setting::Settings;
 use crate::model::workload::Workload;
 use crate::model::{Digest, Instance, InstanceId, Operation, ProjectId, Result};
 
@@ -86,6 +87,8 @@ pub struct Changes {
     /// All of the instance's secrets, not only new ones.
     pub secrets: Option<Secrets>,
     pub endpoints: Option<Vec<Endpoint>>,
+    /// The settings that are in force from now on, by name.
+    pub settings: Option<Settings>,
     pub engine_digest: Option<Digest>,
     pub target_digest: Option<Digest>,
     /// Nothing of the instance exists on its node: give ports and user id back, and forget its plan,
@@ -137,6 +140,7 @@ impl Repo {
 impl Changes {
     fn touch_instance(&self) -> bool {
         self.endpoints.is_some()
+            || self.settings.is_some()
             || self.engine_digest.is_some()
             || self.target_digest.is_some()
             || self.release

@@ -298,6 +298,9 @@ fn draft_changes(
     if let Some(endpoints) = &changes.endpoints {
         instance.endpoints.clone_from(endpoints);
     }
+    if let Some(settings) = &changes.settings {
+        instance.spec.settings.clone_from(settings);
+    }
     if let Some(digest) = &changes.engine_digest {
         instance.engine_digest.clone_from(digest);
     }

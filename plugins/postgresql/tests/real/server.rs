@@ -63,6 +63,7 @@ pub fn spec(version: &str) -> Spec {
         user: None,
         database: None,
         settings: Vec::new(),
+        init_settings: Vec::new(),
     }
 }
 
@@ -101,6 +102,7 @@ impl Server {
             bind_address: "127.0.0.1".into(),
             host: "127.0.0.1".into(),
             port,
+            inner_port: None,
         };
         let instance = Instance {
             spec: spec.clone(),

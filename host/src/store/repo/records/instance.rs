@@ -1,12 +1,14 @@
 //! How an instance is written.
 
 use jiff::Timestamp;
-use postcard::to_extend;
+use postcard::{take_from_bytes, to_extend};
 use serde::{Deserialize, Serialize};
 
 use super::{At, named, time, whole};
+use crate::model::access::AccessRule;
 use crate::model::instance::{Endpoint, Name, NewInstance, Spec};
-use crate::model::resources::{NodeSize, Reservation};
+use crate::model::policy::{BackupSchedule, LogsPolicy, Policy};
+use crate::model::resources::{DEFAULT_STORAGE_CLASS, NodeSize, Reservation};
 use crate::model::{Alias, Digest, Instance, InstanceId, NodeName, OperationId, Phase, ProjectId};
 use crate::store::repo::encoding::{Bad, Record, Stored};
 
@@ -53,6 +55,26 @@ struct EndpointV1<'a> {
     port: u16,
 }
 
+/// What came with the second form, which is the first and this after it.
+#[derive(Serialize, Deserialize)]
+struct MoreV2<'a> {
+    #[serde(borrow)]
+    init_settings: Vec<(&'a str, &'a str)>,
+    storage_class: &'a str,
+    /// One for each endpoint.
+    inner_ports: Vec<Option<u16>>,
+    tags: Vec<&'a str>,
+    backup_disabled: bool,
+    backup_frequency_hours: u32,
+    backup_retention_days: u32,
+    backup_start_hour: Option<u8>,
+    backup_same_region: bool,
+    logs_max_age_days: Option<u32>,
+    logs_max_total_bytes: Option<u64>,
+    /// Networks and what they are described as.
+    access: Vec<(String, &'a str)>,
+}
+
 impl Record for Instance {
     fn write(&self, out: Vec<u8>) -> Result<Vec<u8>, Bad> {
         // Taken apart by name, so that a new field of the model cannot be forgotten here.
@@ -69,7 +91,21 @@ impl Record for Instance {
             user,
             database,
             settings,
+            init_settings,
         } = &self.spec;
+        let Policy {
+            tags,
+            backup_schedule,
+            backup_same_region,
+            logs,
+            access,
+        } = &self.policy;
+        let BackupSchedule {
+            disabled,
+            frequency_hours,
+            retention_days,
+            start_hour,
+        } = backup_schedule;
         let Reservation { ports, uid } = &self.reservation;
         let record = InstanceV1 {
             id: self.id,
@@ -84,10 +120,7 @@ impl Record for Instance {
             replicas: *replicas,
             user: user.as_deref(),
             database: database.as_deref(),
-            settings: settings
-                .iter()
-                .map(|(name, value)| (name.as_str(), value.as_str()))
-                .collect(),
+            settings: settings.iter().map(pair).collect(),
             plan: &self.plan,
             region: &self.region,
             target: &self.target,
@@ -104,54 +137,125 @@ impl Record for Instance {
             updated_at: self.updated_at.as_nanosecond(),
             deleted_at: self.deleted_at.map(Timestamp::as_nanosecond),
         };
-        Ok(to_extend(&record, out)?)
+        let more = MoreV2 {
+            init_settings: init_settings.iter().map(pair).collect(),
+            storage_class: &self.storage_class,
+            inner_ports: self.endpoints.iter().map(|e| e.inner_port).collect(),
+            tags: tags.iter().map(String::as_str).collect(),
+            backup_disabled: *disabled,
+            backup_frequency_hours: *frequency_hours,
+            backup_retention_days: *retention_days,
+            backup_start_hour: *start_hour,
+            backup_same_region: *backup_same_region,
+            logs_max_age_days: logs.max_age_days,
+            logs_max_total_bytes: logs.max_total_bytes,
+            access: access
+                .iter()
+                .map(|rule| (rule.network.to_string(), rule.description.as_str()))
+                .collect(),
+        };
+        Ok(to_extend(&more, to_extend(&record, out)?)?)
     }
 }
 
+fn pair((name, value): &(String, String)) -> (&str, &str) {
+    (name, value)
+}
+
+fn owned((name, value): (&str, &str)) -> (String, String) {
+    (name.to_owned(), value.to_owned())
+}
+
 impl Stored for Instance {
-    const SCHEMA: u16 = 1;
+    const SCHEMA: u16 = 2;
+    const OLDEST: u16 = 1;
 
     fn read(bytes: &[u8]) -> Result<Self, Bad> {
-        let record: InstanceV1<'_> = whole(bytes)?;
-        let phase = named(record.phase, Phase::ALL, Phase::as_str)?;
-        let setting = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
-        let new = NewInstance {
-            project: record.project,
-            spec: Spec {
-                name: Name::parse(record.name)?,
-                engine: record.engine.to_owned(),
-                version: record.version.to_owned(),
-                size: NodeSize {
-                    cpu_millis: record.cpu_millis,
-                    memory_bytes: record.memory_bytes,
-                },
-                storage_gb: record.storage_gb,
-                replicas: record.replicas,
-                user: record.user.map(str::to_owned),
-                database: record.database.map(str::to_owned),
-                settings: record.settings.into_iter().map(setting).collect(),
+        let (record, rest) = take_from_bytes::<InstanceV1<'_>>(bytes)?;
+        let more: MoreV2<'_> = whole(rest)?;
+        let mut instance = read_first(record)?;
+        if more.inner_ports.len() != instance.endpoints.len() {
+            return Err("it has other endpoints than inner ports".into());
+        }
+        for (endpoint, inner) in instance.endpoints.iter_mut().zip(more.inner_ports) {
+            endpoint.inner_port = inner;
+        }
+        instance.spec.init_settings = more.init_settings.into_iter().map(owned).collect();
+        instance.storage_class = more.storage_class.to_owned();
+        let rule = |(network, description): (String, &str)| {
+            Ok::<_, Bad>(AccessRule {
+                network: network.parse()?,
+                description: description.to_owned(),
+            })
+        };
+        instance.policy = Policy {
+            tags: more.tags.into_iter().map(str::to_owned).collect(),
+            backup_schedule: BackupSchedule {
+                disabled: more.backup_disabled,
+                frequency_hours: more.backup_frequency_hours,
+                retention_days: more.backup_retention_days,
+                start_hour: more.backup_start_hour,
             },
-            plan: record.plan.to_owned(),
-            region: record.region.to_owned(),
-            target: record.target.to_owned(),
-            node: NodeName::new(record.node),
-            engine_digest: Digest::from_hex(record.engine_digest),
-            target_digest: Digest::from_hex(record.target_digest),
+            backup_same_region: more.backup_same_region,
+            logs: LogsPolicy {
+                max_age_days: more.logs_max_age_days,
+                max_total_bytes: more.logs_max_total_bytes,
+            },
+            access: more
+                .access
+                .into_iter()
+                .map(rule)
+                .collect::<Result<_, _>>()?,
         };
-        let alias = Alias::parse(record.alias).ok_or("not an alias")?;
-        let created_at = time(record.created_at)?;
-        let mut instance = Instance::recorded(new, record.id, alias, phase, created_at);
-        instance.operation = record.operation;
-        instance.failure = record.failure.map(str::to_owned);
-        instance.reservation = Reservation {
-            ports: record.ports,
-            uid: record.uid,
-        };
-        instance.endpoints = record.endpoints.into_iter().map(Endpoint::from).collect();
-        instance.updated_at = time(record.updated_at)?;
-        instance.deleted_at = record.deleted_at.map(time).transpose()?;
         Ok(instance)
     }
+
+    fn read_older(_: u16, bytes: &[u8]) -> Result<Self, Bad> {
+        read_first(whole(bytes)?)
+    }
+}
+
+fn read_first(record: InstanceV1<'_>) -> Result<Instance, Bad> {
+    let phase = named(record.phase, Phase::ALL, Phase::as_str)?;
+    let new = NewInstance {
+        project: record.project,
+        spec: Spec {
+            name: Name::parse(record.name)?,
+            engine: record.engine.to_owned(),
+            version: record.version.to_owned(),
+            size: NodeSize {
+                cpu_millis: record.cpu_millis,
+                memory_bytes: record.memory_bytes,
+            },
+            storage_gb: record.storage_gb,
+            replicas: record.replicas,
+            user: record.user.map(str::to_owned),
+            database: record.database.map(str::to_owned),
+            settings: record.settings.into_iter().map(owned).collect(),
+            init_settings: Vec::new(),
+        },
+        plan: record.plan.to_owned(),
+        region: record.region.to_owned(),
+        target: record.target.to_owned(),
+        storage_class: DEFAULT_STORAGE_CLASS.to_owned(),
+        policy: Policy::default(),
+        node: NodeName::new(record.node),
+        engine_digest: Digest::from_hex(record.engine_digest),
+        target_digest: Digest::from_hex(record.target_digest),
+    };
+    let alias = Alias::parse(record.alias).ok_or("not an alias")?;
+    let created_at = time(record.created_at)?;
+    let mut instance = Instance::recorded(new, record.id, alias, phase, created_at);
+    instance.operation = record.operation;
+    instance.failure = record.failure.map(str::to_owned);
+    instance.reservation = Reservation {
+        ports: record.ports,
+        uid: record.uid,
+    };
+    instance.endpoints = record.endpoints.into_iter().map(Endpoint::from).collect();
+    instance.updated_at = time(record.updated_at)?;
+    instance.deleted_at = record.deleted_at.map(time).transpose()?;
+    Ok(instance)
 }
 
 impl<'a> From<&'a Endpoint> for EndpointV1<'a> {
@@ -163,6 +267,7 @@ impl<'a> From<&'a Endpoint> for EndpointV1<'a> {
             bind_address,
             host,
             port,
+            inner_port: _,
         } = endpoint;
         Self {
             name,
@@ -184,6 +289,7 @@ impl From<EndpointV1<'_>> for Endpoint {
             bind_address: record.bind_address.to_owned(),
             host: record.host.to_owned(),
             port: record.port,
+            inner_port: None,
         }
     }
 }

@@ -4,9 +4,11 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::StoredOperation;
+use crate::model::access::AccessRule;
 use crate::model::instance::{Endpoint, Name, NewInstance, Spec};
 use crate::model::operation::{Claim, StepRecord, StepState};
-use crate::model::resources::{NodeSize, Reservation};
+use crate::model::policy::{BackupSchedule, LogsPolicy, Policy};
+use crate::model::resources::{DEFAULT_STORAGE_CLASS, NodeSize, Reservation};
 use crate::model::{
     Alias, Digest, Instance, InstanceId, NodeName, Operation, OperationId, OperationKind,
     OperationStatus, Phase, ProjectId,
@@ -21,6 +23,7 @@ const INSTANCE_V1: &str = "\
     656c6574696e6701100000000000000000000000000000000301076661696c75726502d936da3601d2090108\
     656e64706f696e74066d656d62657204706f7274076164647265737304686f7374db360265310264318aa8d6\
     b9078ad0acf30e018af882ad16";
+const INSTANCE_MORE_V2: &str = "";
 const OPERATION_V1: &str = "\
     0001100000000000000000000000000000000310000000000000000000000000000000011000000000000000\
     0000000000000000020664656c65746509756e77696e64696e67018ab8b5fa510c04036f6e6506756e646f6e\
@@ -51,10 +54,30 @@ fn instance() -> Instance {
             user: Some("user".to_owned()),
             database: Some("database".to_owned()),
             settings: vec![("setting".to_owned(), "value".to_owned())],
+            init_settings: vec![("init".to_owned(), "fixed".to_owned())],
         },
         plan: "plan".to_owned(),
         region: "region".to_owned(),
         target: "target".to_owned(),
+        storage_class: "class".to_owned(),
+        policy: Policy {
+            tags: vec!["tag".to_owned()],
+            backup_schedule: BackupSchedule {
+                disabled: true,
+                frequency_hours: 11,
+                retention_days: 12,
+                start_hour: Some(13),
+            },
+            backup_same_region: true,
+            logs: LogsPolicy {
+                max_age_days: Some(14),
+                max_total_bytes: Some(15),
+            },
+            access: vec![AccessRule {
+                network: "2001:db8::/32".parse().unwrap(),
+                description: "rule".to_owned(),
+            }],
+        },
         node: NodeName::new("node"),
         engine_digest: Digest::from_hex("e1"),
         target_digest: Digest::from_hex("d1"),
@@ -75,6 +98,7 @@ fn instance() -> Instance {
         bind_address: "address".to_owned(),
         host: "host".to_owned(),
         port: 7003,
+        inner_port: Some(7004),
     }];
     instance.updated_at = at(2);
     instance.deleted_at = Some(at(3));
@@ -138,13 +162,22 @@ fn bytes(hex: &str) -> Vec<u8> {
 
 #[test]
 fn an_instance_is_written_and_read_as_ever() {
+    // The second form is the first and more.
+    let now = format!("0002{}{INSTANCE_MORE_V2}", &INSTANCE_V1[4..]);
     assert_eq!(
         hex(&encode(&instance()).unwrap()),
-        INSTANCE_V1,
+        now,
         "what is written has changed: raise SCHEMA, and keep reading the old form"
     );
-    let read: Instance = decode("key", &bytes(INSTANCE_V1)).unwrap();
+    let read: Instance = decode("key", &bytes(&now)).unwrap();
     assert_eq!(read, instance());
+    let mut first = instance();
+    first.spec.init_settings.clear();
+    first.storage_class = DEFAULT_STORAGE_CLASS.to_owned();
+    first.policy = Policy::default();
+    first.endpoints[0].inner_port = None;
+    let read: Instance = decode("key", &bytes(INSTANCE_V1)).unwrap();
+    assert_eq!(read, first);
 }
 
 #[test]
@@ -179,6 +212,8 @@ fn every_variant_can_be_read_back() {
             plan: String::new(),
             region: String::new(),
             target: String::new(),
+            storage_class: String::new(),
+            policy: Policy::default(),
             node: NodeName::new(""),
             engine_digest: Digest::from_hex(""),
             target_digest: Digest::from_hex(""),
