@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use berth::model::access::AccessRule;
 use berth::model::instance::{Name, NewInstance, Spec};
 use berth::model::policy::Policy;
 use berth::model::resources::{DEFAULT_STORAGE_CLASS, GIB, NodeSize};
@@ -167,6 +168,29 @@ impl Node {
     pub async fn begin(&self, kind: OperationKind, id: InstanceId) -> Result<Operation> {
         let operation = self.executor.new_operation(kind, None);
         Ok(self.repo.begin(id, operation).await?.1)
+    }
+
+    /// Have it run with these settings and no others.
+    pub async fn configure(&self, id: InstanceId, settings: &[(&str, &str)]) -> Result<Operation> {
+        let wanted = settings
+            .iter()
+            .map(|(name, value)| ((*name).into(), (*value).into()));
+        let operation = self.executor.configure_operation(wanted.collect(), None)?;
+        Ok(self.repo.begin(id, operation).await?.1)
+    }
+
+    /// Let clients in from these networks and from no others.
+    pub async fn set_access(&self, id: InstanceId, networks: &[&str]) -> Result<Operation> {
+        let rules: Vec<AccessRule> = networks
+            .iter()
+            .map(|network| AccessRule {
+                network: network.parse().expect("tests use valid networks"),
+                description: String::new(),
+            })
+            .collect();
+        let operation = self.executor.new_operation(OperationKind::SetAccess, None);
+        let set = move |instance: &mut Instance| instance.policy.access.clone_from(&rules);
+        Ok(self.repo.begin_with(id, operation, &set).await?.1)
     }
 
     pub async fn delete(&self, id: InstanceId) -> Result<Operation> {

@@ -19,7 +19,8 @@ use super::driver::{Driver, Parted};
 use super::journal::{Gone, Journal, Refusal};
 use super::{configure, create, delete, renew_certificate, restart, set_access, start, stop};
 use crate::model::operation::NewOperation;
-use crate::model::{OperationId, OperationKind};
+use crate::model::setting::Settings;
+use crate::model::{Error, OperationId, OperationKind, Result};
 use crate::runtime::Plugins;
 use crate::store::repo::Repo;
 use crate::trace;
@@ -93,6 +94,19 @@ impl Executor {
             request_id,
             trace: trace::current(),
         }
+    }
+
+    /// One that has the instance run with these settings: all of them, not only new ones.
+    pub fn configure_operation(
+        &self,
+        wanted: Settings,
+        request_id: Option<String>,
+    ) -> Result<NewOperation> {
+        let state = configure::State::new(wanted);
+        Ok(NewOperation {
+            state: serde_json::to_value(state).map_err(Error::internal)?,
+            ..self.new_operation(OperationKind::Configure, request_id)
+        })
     }
 
     /// Look again now. The commits that leave work say so themselves.

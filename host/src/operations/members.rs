@@ -93,7 +93,11 @@ pub async fn reload(context: &Context<'_>) -> Result<Option<Vec<String>>, Stop> 
     let Some(settings) = engine.settings() else {
         return Ok(None);
     };
-    let instance = context.instance_context().await?;
+    let about = context.target_context().await?;
+    let statuses = context.target()?.observe(&about).await;
+    let statuses = statuses.map_err(|error| look_again(context, error))?;
+    let instance =
+        instance_context_of(context.repo, &context.instance, &about.workload, &statuses).await?;
     Ok(Some(settings.reload(&instance).await?))
 }
 

@@ -12,7 +12,7 @@ use berth::model::plugin::{
 };
 use berth::model::workload::Workload;
 use berth::model::{Digest, Error, FieldProblem, InstanceId, Result, Secret};
-use berth::runtime::{Engine, MissingProgram, Plugins, Target};
+use berth::runtime::{Engine, MissingProgram, Plugins, Settings, Target, Users};
 use berth_tests::fake::{FakePlugins, World};
 use tokio::sync::watch;
 
@@ -55,6 +55,7 @@ impl Offer {
             end_of_life: "2099-01-01".to_owned(),
             upgrades_to: Vec::new(),
             programs: vec!["fake-server".to_owned()],
+            settings: Vec::new(),
         })
         .into();
         Self {
@@ -146,6 +147,14 @@ impl Engine for Shown {
 
     fn description(&self) -> &EngineDescription {
         &self.description
+    }
+
+    fn settings(&self) -> Option<&dyn Settings> {
+        self.inner.settings()
+    }
+
+    fn users(&self) -> Option<&dyn Users> {
+        self.inner.users()
     }
 
     /// A rule of its own, told in the contract's names of fields.

@@ -127,6 +127,7 @@ fn spec(settings: &[(&str, &str)]) -> Spec {
             .iter()
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .collect(),
+        init_settings: Vec::new(),
     }
 }
 

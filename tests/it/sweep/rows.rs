@@ -51,9 +51,12 @@ pub async fn prepare(kind: OperationKind, machine: &Machine) -> Option<InstanceI
     match kind {
         OperationKind::Create => None,
         OperationKind::Start => Some(stopped(machine).await),
-        OperationKind::Stop | OperationKind::Restart | OperationKind::Delete => {
-            Some(running(machine).await)
-        }
+        OperationKind::Stop
+        | OperationKind::Restart
+        | OperationKind::Configure
+        | OperationKind::SetAccess
+        | OperationKind::RenewCertificate
+        | OperationKind::Delete => Some(running(machine).await),
     }
 }
 
@@ -69,7 +72,14 @@ pub async fn begin(
         OperationKind::Stop
         | OperationKind::Start
         | OperationKind::Restart
+        | OperationKind::RenewCertificate
         | OperationKind::Delete => node.begin(kind, instance()).await,
+        // One setting that is taken at once, and one that waits for a restart.
+        OperationKind::Configure => {
+            node.configure(instance(), &[("live", "2"), ("slow", "2")])
+                .await
+        }
+        OperationKind::SetAccess => node.set_access(instance(), &["192.0.2.0/24"]).await,
     }
 }
 
@@ -86,6 +96,15 @@ pub fn after(kind: OperationKind, outcome: Outcome) -> Option<After> {
         (OperationKind::Start | OperationKind::Restart, Outcome::Succeeded) => Some(RUNNING),
         (OperationKind::Start | OperationKind::Restart, Outcome::Failed) => Some(START_FAILED),
         (OperationKind::Start, Outcome::Cancelled) => Some(STOPPED),
+        // Undone, it runs with what it had.
+        (OperationKind::Configure, _) => Some(RUNNING),
+        (OperationKind::SetAccess | OperationKind::RenewCertificate, Outcome::Succeeded) => {
+            Some(RUNNING)
+        }
+        (
+            OperationKind::SetAccess | OperationKind::RenewCertificate,
+            Outcome::Failed | Outcome::Cancelled,
+        ) => None,
         (OperationKind::Delete, Outcome::Succeeded) => Some(DELETED),
         (OperationKind::Delete, Outcome::Failed | Outcome::Cancelled) => None,
     }
@@ -101,7 +120,10 @@ pub fn is_fatal(kind: OperationKind, call: Call, fault: Fault) -> bool {
     let is_defect = fault == Fault::Panics;
     match kind {
         OperationKind::Create => is_final,
-        OperationKind::Stop | OperationKind::Delete => false,
+        OperationKind::Stop
+        | OperationKind::SetAccess
+        | OperationKind::RenewCertificate
+        | OperationKind::Delete => false,
         // A server that cannot be looked at is looked at again; one that cannot be told to end is told again.
         OperationKind::Start | OperationKind::Restart => match call {
             Call::Stop => false,
@@ -111,8 +133,27 @@ pub fn is_fatal(kind: OperationKind, call: Call, fault: Fault) -> bool {
             | Call::FirstLogin
             | Call::Verify
             | Call::Rotate
+            | Call::Reload
+            | Call::SetAccess
             | Call::Apply
             | Call::Start
+            | Call::Remove
+            | Call::Logs
+            | Call::Usage => is_final,
+        },
+        // What cannot be done is undone, a stop among it.
+        OperationKind::Configure => match call {
+            Call::TargetObserve | Call::EngineObserve => is_defect,
+            Call::Plan
+            | Call::Bootstrap
+            | Call::FirstLogin
+            | Call::Verify
+            | Call::Rotate
+            | Call::Reload
+            | Call::SetAccess
+            | Call::Apply
+            | Call::Start
+            | Call::Stop
             | Call::Remove
             | Call::Logs
             | Call::Usage => is_final,

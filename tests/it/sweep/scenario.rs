@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use berth::model::operation::StepState;
+use berth::model::plugin::Secrets;
 use berth::model::{
     ConflictReason, Instance, Kind, Operation, OperationId, OperationKind, OperationStatus,
     Outcome, Phase,
 };
 use berth::store::memory::Fault as StoreFault;
 use berth::store::view::{InstanceQuery, OperationQuery};
-use berth_tests::fake::{Call, Fault, Gate, When};
+use berth_tests::fake::{Call, Fault, Gate, Live, When};
 use berth_tests::node::{Machine, Node};
 
 use super::rows::{self, After};
@@ -304,13 +305,26 @@ async fn check_instance(machine: &Machine, node: &Node, instance: &Instance, exp
     );
     assert_eq!(live.applied.endpoints, instance.endpoints);
     assert_eq!(live.applied.uid, instance.reservation.uid);
-    let ports: Vec<u16> = instance
-        .endpoints
-        .iter()
-        .map(|endpoint| endpoint.port)
-        .collect();
+    let endpoints = instance.endpoints.iter();
+    let inner = instance.endpoints.iter().filter_map(|e| e.inner_port);
+    let ports: Vec<u16> = endpoints.map(|e| e.port).chain(inner).collect();
     assert_eq!(instance.reservation.ports, ports);
+    assert_eq!(ports.len(), 2 * instance.endpoints.len());
+    check_what_is_in_force(node, instance, &live, &secrets).await;
     assert_eq!(live.users.get("app_user"), secrets.get("app"));
+}
+
+/// What its record says of it is what it runs with, or will be started with.
+async fn check_what_is_in_force(node: &Node, instance: &Instance, live: &Live, secrets: &Secrets) {
+    let settings = &instance.spec.settings;
+    let workload = node.repo.workload(instance.id).await.unwrap().unwrap();
+    assert_eq!(&workload.members[0].main.env, settings);
+    let networks = instance.policy.access.iter().map(|rule| rule.network);
+    if live.running {
+        assert_eq!(live.in_force.settings, settings.iter().cloned().collect());
+        assert_eq!(live.in_force.certificate.as_ref(), secrets.get("tls.cert"));
+        assert_eq!(live.applied.access, networks.collect::<Vec<_>>());
+    }
 }
 
 /// Exactly the keys that must be there: anything else was left behind.
@@ -386,6 +400,7 @@ fn failed(instance: &Instance) -> Option<bool> {
         | Phase::Stopping
         | Phase::Starting
         | Phase::Restarting
+        | Phase::Configuring
         | Phase::Deleting => Some(false),
         // What was cancelled says so.
         Phase::Stopped | Phase::Deleted => None,

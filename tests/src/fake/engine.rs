@@ -1,4 +1,4 @@
-//! An engine over the fake machine: one server, one user, and a certificate if the setting `tls` is `on`.
+//! An engine over the fake machine: one server, one user, and a certificate.
 
 use async_trait::async_trait;
 use berth::model::instance::{Endpoint, Spec};
@@ -219,17 +219,11 @@ fn workload(spec: &Spec) -> Workload {
         name: name.to_owned(),
         kind,
     };
-    let mut secrets = vec![
+    let secrets = vec![
         secret("superuser", SecretKind::Password(32)),
         secret(PASSWORD, SecretKind::Password(24)),
+        secret("tls", SecretKind::Certificate(365)),
     ];
-    if spec
-        .settings
-        .iter()
-        .any(|(name, value)| name == "tls" && value == "on")
-    {
-        secrets.push(secret("tls", SecretKind::Certificate(365)));
-    }
     Workload {
         members: vec![Member {
             name: "main".to_owned(),

@@ -9,6 +9,7 @@ use std::time::{Instant, SystemTime};
 
 use berth::model::instance::NewInstance;
 use berth::model::plugin::{PluginAttempt, PluginStatus};
+use berth::model::policy::Policy;
 use berth::model::{Instance, NodeName, OperationId, ProjectId};
 use berth::runtime::builds::Builds;
 use berth::runtime::{InUse, Timing};
@@ -55,6 +56,8 @@ impl Book {
             plan: "small".into(),
             region: "here".into(),
             target: "paper".into(),
+            storage_class: DEFAULT_STORAGE_CLASS.into(),
+            policy: Policy::default(),
             node: NodeName::new("node-1"),
             engine_digest: engine.clone(),
             target_digest: Digest::from_hex("0".repeat(64)),
