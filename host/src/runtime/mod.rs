@@ -168,6 +168,10 @@ pub trait Users: Send + Sync {
 pub trait Target: Send + Sync {
     fn digest(&self) -> &Digest;
     fn description(&self) -> &TargetDescription;
+    /// Names and versions of the programs that it runs itself, beside those of the workload.
+    fn own_programs(&self) -> Vec<(String, String)> {
+        Vec::new()
+    }
 
     async fn apply(&self, context: &TargetContext) -> Result<()>;
     async fn observe(&self, context: &TargetContext) -> Result<Vec<MemberStatus>>;
@@ -192,8 +196,8 @@ pub trait Plugins: Send + Sync {
     fn engines(&self) -> Vec<Arc<dyn Engine>>;
     /// Every file that was found, also what was refused or is gone while instances depend on it.
     fn statuses(&self) -> Vec<PluginStatus>;
-    /// What keeps these programs from running here in this version: each missing one with the command
-    /// that installs it. Empty when all are there.
+    /// What keeps these programs from running here in this version, what targets run beside them among it: each
+    /// missing one with the command that installs it. Empty when all are there.
     fn missing_programs(&self, programs: &[String], version: &str) -> Vec<MissingProgram>;
     /// How the members of an instance on this machine are held, as far as that is recorded. Reads files.
     fn confinement(&self, _instance: InstanceId) -> Vec<Confinement> {

@@ -153,7 +153,14 @@ impl Plugins for Runtime {
     }
 
     fn missing_programs(&self, programs: &[String], version: &str) -> Vec<MissingProgram> {
-        self.registry.machine.programs.missing(programs, version)
+        let here = &self.registry.machine.programs;
+        let mut missing = here.missing(programs, version);
+        for target in self.registry.live().targets.values() {
+            for (name, version) in target.own_programs() {
+                missing.extend(here.missing(&[name], &version));
+            }
+        }
+        missing
     }
 
     fn confinement(&self, instance: InstanceId) -> Vec<Confinement> {

@@ -74,8 +74,10 @@ pub struct Machine {
 pub struct ProcessScope {
     pub instance: InstanceId,
     pub files: FileScope,
-    /// Logical names out of the manifest of the engine that planned the workload. Nothing else runs.
+    /// Logical names out of the manifest of the engine that planned the workload: what its members may run.
     pub allowed: Arc<[String]>,
+    /// Those out of the target's own manifest: what members of its own may run. Nothing else runs.
+    pub own: Arc<[String]>,
     pub programs: Arc<Programs>,
     /// The `berth` binary, whose hidden subcommands are the shim and its launcher.
     pub berth_exe: PathBuf,
@@ -87,8 +89,11 @@ pub struct ProcessScope {
 /// Why a program may not or cannot run. The text names no path of the host.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum Unavailable {
-    #[error("the engine's manifest does not list the program `{program}`")]
-    NotAllowed { program: String },
+    #[error("the {whose}'s manifest does not list the program `{program}`")]
+    NotAllowed {
+        whose: &'static str,
+        program: String,
+    },
     #[error(
         "the program `{program}` is not there in version {version}{}",
         hint(install)
@@ -132,10 +137,21 @@ impl Directories {
 }
 
 impl ProcessScope {
-    /// The file of a program, if this call may run it.
-    pub fn program(&self, program: &str, version: &str) -> Result<PathBuf, Unavailable> {
-        if !self.allowed.iter().any(|name| name == program) {
+    /// The file of a program, if this call may run it as this member. One that begins with a digit is the target's
+    /// own: no plan can name a member so.
+    pub fn program(
+        &self,
+        member: &str,
+        program: &str,
+        version: &str,
+    ) -> Result<PathBuf, Unavailable> {
+        let (whose, allowed) = match member.starts_with(|c: char| c.is_ascii_digit()) {
+            true => ("target", &self.own),
+            false => ("engine", &self.allowed),
+        };
+        if !allowed.iter().any(|name| name == program) {
             return Err(Unavailable::NotAllowed {
+                whose,
                 program: program.to_owned(),
             });
         }

@@ -14,7 +14,7 @@ use crate::model::{Digest, Error, Result};
 use super::call::{Build, Pace, call};
 use super::sandbox::State;
 use super::scope::{CallScope, Machine, ProcessScope, Redactor};
-use super::sockets::Destination;
+use super::sockets::{Destination, Network};
 use super::{Target, answers, convert};
 
 /// Most bytes of a log in one answer.
@@ -63,11 +63,13 @@ impl ComponentTarget {
                 instance: context.instance,
                 files: files.clone(),
                 allowed: self.machine.builds.programs_of(&context.engine).await,
+                own: self.build.manifest.programs().map(str::to_owned).collect(),
                 programs: Arc::clone(&self.machine.programs),
                 berth_exe: self.machine.berth_exe.clone(),
                 size: context.size,
                 bounds: Arc::clone(&self.machine.bounds),
             }),
+            network: Network::of_target(&files),
             files: Some(files),
             redactor: Redactor::new(&context.secrets, None),
             ..CallScope::default()
@@ -105,6 +107,13 @@ impl Target for ComponentTarget {
 
     fn description(&self) -> &TargetDescription {
         &self.description
+    }
+
+    fn own_programs(&self) -> Vec<(String, String)> {
+        let programs = self.build.manifest.own_programs();
+        programs
+            .map(|(name, version)| (name.to_owned(), version.to_owned()))
+            .collect()
     }
 
     async fn apply(&self, context: &TargetContext) -> Result<()> {

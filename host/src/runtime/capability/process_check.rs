@@ -64,7 +64,7 @@ pub fn resolve(
     let init = service
         .init
         .as_ref()
-        .map(|init| resolve_init(scope, &bounds, init))
+        .map(|init| resolve_init(scope, member, &bounds, init))
         .transpose()?;
     check_below(&service.work_dir)?;
     allow(service.stale_files.len() <= MAX_STALE, || {
@@ -81,7 +81,7 @@ pub fn resolve(
     let mut resolved = Service {
         version: VERSION,
         generation: String::new(),
-        main: resolve_program(scope, &bounds, &service.main)?,
+        main: resolve_program(scope, member, &bounds, &service.main)?,
         instance_dir,
         uid: scope.files.uid,
         init,
@@ -123,6 +123,7 @@ pub fn group_parent(data_dir: &Path) -> String {
 
 fn resolve_init(
     scope: &ProcessScope,
+    member: &str,
     bounds: &Bounds,
     init: &process::Init,
 ) -> Result<Init, types::Error> {
@@ -133,7 +134,7 @@ fn resolve_init(
     let tasks = init
         .tasks
         .iter()
-        .map(|task| resolve_program(scope, bounds, task))
+        .map(|task| resolve_program(scope, member, bounds, task))
         .collect::<Result<_, _>>()?;
     Ok(Init {
         dir: init.dir.clone(),
@@ -143,6 +144,7 @@ fn resolve_init(
 
 fn resolve_program(
     scope: &ProcessScope,
+    member: &str,
     bounds: &Bounds,
     command: &types::Command,
 ) -> Result<Program, types::Error> {
@@ -153,7 +155,7 @@ fn resolve_program(
             .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'));
     allow(plain, || "a program's name has odd characters".to_owned())?;
     let path = scope
-        .program(name, &command.version)
+        .program(member, name, &command.version)
         .map_err(|e| refused(e.to_string()))?;
     check_file(scope, name, &path)?;
     allow(command.args.len() <= MAX_ARGS, || {
