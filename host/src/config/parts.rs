@@ -104,6 +104,12 @@ impl Config {
         let memory_bytes = usize::try_from(sandbox.memory_mib.saturating_mul(MIB));
         Ok(RuntimeConfig {
             data_dir: data_dir.to_owned(),
+            storage: self
+                .storage
+                .classes
+                .iter()
+                .map(|(class, storage)| (class.clone(), storage.dir.clone()))
+                .collect(),
             plugins_dir: plugins_dir.to_owned(),
             grants: self.grants.clone(),
             programs: self

@@ -9,8 +9,9 @@ use crate::model::workload::Workload;
 use crate::model::{Digest, InstanceId, Result, Secret};
 
 use super::call::{Build, Pace, call};
+use super::directories::Directories;
 use super::sandbox::State;
-use super::scope::{CallScope, Directories, Redactor};
+use super::scope::{CallScope, Redactor};
 use super::sockets::Network;
 use super::{Engine, Settings, Users, answers, check, convert};
 
@@ -124,7 +125,9 @@ impl Engine for ComponentEngine {
             |engine, store| engine.berth_plugin_provisioning().call_plan(store, &spec)
         );
         let workload = convert::workload(call.answer(outcome)?);
-        check::workload(&workload, &self.build.manifest, self.directories.data())?;
+        for closed in self.directories.closed() {
+            check::workload(&workload, &self.build.manifest, closed)?;
+        }
         Ok(workload)
     }
 

@@ -3,7 +3,7 @@
 //! a component said.
 
 use std::borrow::Cow;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::model::confinement::Wish;
@@ -12,6 +12,7 @@ use crate::model::resources::NodeSize;
 use crate::model::{InstanceId, Secret};
 
 use super::builds::Builds;
+use super::directories::Directories;
 use super::programs::Programs;
 use super::sockets::Network;
 
@@ -30,10 +31,10 @@ pub struct CallScope {
 /// The directories of one instance on this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileScope {
-    /// `D/instances/<uuid>`: the host's own, entered by the instance's group. It holds what is the
-    /// instance user's, and `.berth`, which is the host's.
+    /// `D/instances/<uuid>`, where D is the storage class's: the host's own, entered by the instance's group. It
+    /// holds what is the instance user's, and `.berth`, which is the host's.
     pub instance_dir: PathBuf,
-    /// `D/run/<12 hexadecimal digits>`: the instance user's, for sockets. Nothing in it can be trusted.
+    /// `run/<12 hexadecimal digits>` below the data directory: the instance user's, for sockets. Nothing in it can be trusted.
     pub run_dir: PathBuf,
     /// The system user, and group of the same number, that the instance's processes run as; none
     /// when the host is not root.
@@ -49,14 +50,6 @@ pub struct InstanceBounds {
     pub confinement: Wish,
     /// Files of the host beside the data directory that no instance may read.
     pub hidden: Vec<PathBuf>,
-}
-
-/// Where instances live on this machine.
-#[derive(Clone, Debug)]
-pub struct Directories {
-    data: PathBuf,
-    instances: PathBuf,
-    run: PathBuf,
 }
 
 /// What all calls into targets on this machine share.
@@ -103,37 +96,6 @@ pub enum Unavailable {
         version: String,
         install: Option<String>,
     },
-}
-
-impl Directories {
-    pub fn new(data_dir: &Path) -> Self {
-        Self {
-            data: data_dir.to_owned(),
-            instances: data_dir.join("instances"),
-            run: data_dir.join("run"),
-        }
-    }
-
-    /// The directories of one instance, whether they are there or not.
-    pub fn of(&self, instance: InstanceId, uid: Option<u32>) -> FileScope {
-        let name = instance.to_string();
-        let short = blake3::hash(name.as_bytes()).to_hex();
-        FileScope {
-            run_dir: self.run.join(&short[..12]),
-            instance_dir: self.instances.join(name),
-            uid,
-        }
-    }
-
-    /// What all that the host keeps lies below.
-    pub(super) fn data(&self) -> &Path {
-        &self.data
-    }
-
-    /// Those that hold all the instances' own.
-    pub(super) fn roots(&self) -> [&Path; 2] {
-        [&self.instances, &self.run]
-    }
 }
 
 impl ProcessScope {

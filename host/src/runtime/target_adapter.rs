@@ -54,9 +54,17 @@ impl ComponentTarget {
         })
     }
 
-    async fn scope(&self, context: &TargetContext) -> CallScope {
-        let files = self.machine.directories.of(context.instance, context.uid);
-        CallScope {
+    /// An error while the storage class of the instance cannot be used: what cannot be seen is not gone.
+    async fn scope(&self, context: &TargetContext) -> Result<CallScope> {
+        let TargetContext {
+            instance,
+            uid,
+            storage_class,
+            ..
+        } = context;
+        let directories = &self.machine.directories;
+        let files = directories.of_class(storage_class, *instance, *uid)?;
+        Ok(CallScope {
             instance: Some(context.instance),
             key: Some(context.key.clone()),
             process: Some(ProcessScope {
@@ -73,7 +81,7 @@ impl ComponentTarget {
             files: Some(files),
             redactor: Redactor::new(&context.secrets, None),
             ..CallScope::default()
-        }
+        })
     }
 
     /// A dial that was checked to be the instance's own.
@@ -117,7 +125,7 @@ impl Target for ComponentTarget {
     }
 
     async fn apply(&self, context: &TargetContext) -> Result<()> {
-        let scope = self.scope(context).await;
+        let scope = self.scope(context).await?;
         let deployment = convert::deployment(context);
         let (call, outcome) = call!(self, Pace::Talk, scope, "apply", |target, store| {
             target
@@ -128,7 +136,7 @@ impl Target for ComponentTarget {
     }
 
     async fn set_access(&self, context: &TargetContext) -> Result<()> {
-        let scope = self.scope(context).await;
+        let scope = self.scope(context).await?;
         let workload = convert::workload_out(&context.workload);
         let endpoints: Vec<_> = context.endpoints.iter().map(convert::endpoint).collect();
         let access = convert::access(&context.access);
@@ -141,7 +149,7 @@ impl Target for ComponentTarget {
     }
 
     async fn observe(&self, context: &TargetContext) -> Result<Vec<MemberStatus>> {
-        let scope = self.scope(context).await;
+        let scope = self.scope(context).await?;
         let workload = convert::workload_out(&context.workload);
         let endpoints: Vec<_> = context.endpoints.iter().map(convert::endpoint).collect();
         let (call, outcome) = call!(self, Pace::Talk, scope, "observe", |target, store| {
@@ -170,7 +178,7 @@ impl Target for ComponentTarget {
     }
 
     async fn start(&self, context: &TargetContext) -> Result<()> {
-        let scope = self.scope(context).await;
+        let scope = self.scope(context).await?;
         let workload = convert::workload_out(&context.workload);
         let (call, outcome) = call!(self, Pace::Talk, scope, "start", |target, store| {
             target
@@ -181,7 +189,7 @@ impl Target for ComponentTarget {
     }
 
     async fn stop(&self, context: &TargetContext) -> Result<()> {
-        let scope = self.scope(context).await;
+        let scope = self.scope(context).await?;
         let workload = convert::workload_out(&context.workload);
         let (call, outcome) = call!(self, Pace::Talk, scope, "stop", |target, store| {
             target
@@ -192,7 +200,7 @@ impl Target for ComponentTarget {
     }
 
     async fn remove(&self, context: &TargetContext) -> Result<()> {
-        let scope = self.scope(context).await;
+        let scope = self.scope(context).await?;
         let (call, outcome) = call!(self, Pace::Talk, scope, "remove", |target, store| {
             target.berth_plugin_infrastructure().call_remove(store)
         });
@@ -201,7 +209,7 @@ impl Target for ComponentTarget {
 
     async fn logs(&self, context: &TargetContext, member: &str, max_bytes: u32) -> Result<String> {
         let max_bytes = max_bytes.min(LOG_BYTES);
-        let scope = self.scope(context).await;
+        let scope = self.scope(context).await?;
         let redactor = scope.redactor.clone();
         let (call, outcome) = call!(self, Pace::Talk, scope, "logs", |target, store| {
             target
@@ -213,7 +221,7 @@ impl Target for ComponentTarget {
     }
 
     async fn usage(&self, context: &TargetContext) -> Result<Vec<VolumeUsage>> {
-        let scope = self.scope(context).await;
+        let scope = self.scope(context).await?;
         let workload = convert::workload_out(&context.workload);
         let (call, outcome) = call!(self, Pace::Talk, scope, "usage", |target, store| {
             target

@@ -101,8 +101,9 @@ pub fn resolve(
 /// What a member is kept within. The groups of one data directory stand together, under a name that no other has.
 pub fn confines(scope: &ProcessScope, member: &str) -> Confines {
     let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let instances = scope.files.instance_dir.parent();
-    let data_dir = real(instances.and_then(Path::parent).unwrap_or(Path::new("/")));
+    // Sockets are always below it, instances where their storage class is.
+    let sockets = scope.files.run_dir.parent();
+    let data_dir = real(sockets.and_then(Path::parent).unwrap_or(Path::new("/")));
     let hidden = scope.bounds.hidden.iter().map(|path| real(path));
     Confines {
         limits: Limits::of(scope.size),
@@ -246,7 +247,7 @@ fn check_below(path: &str) -> Result<(), types::Error> {
 
 /// Where arguments may point to.
 struct Bounds {
-    /// Spellings of the data directory.
+    /// Spellings of the data directory and of what else is closed to instances.
     data: Vec<String>,
     /// Spellings of the instance's own directories.
     own: Vec<String>,
@@ -263,8 +264,12 @@ impl Bounds {
             real_run_dir,
         ];
         let data = own.iter().filter_map(|dir| dir.parent()?.parent());
+        let hidden = scope.bounds.hidden.iter().map(PathBuf::as_path);
         Self {
-            data: data.map(|dir| dir.to_string_lossy().into_owned()).collect(),
+            data: data
+                .chain(hidden)
+                .map(|dir| dir.to_string_lossy().into_owned())
+                .collect(),
             own: own
                 .iter()
                 .map(|dir| dir.to_string_lossy().into_owned())
