@@ -1,12 +1,12 @@
 //! What can be had: regions, plans, sizes, projects, as the operator configured them, and engines in the
 //! versions that can run here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Control;
 use crate::model::plugin::{EngineDescription, EngineVersion, Stage};
 use crate::model::project::Project;
-use crate::model::resources::NodeSize;
+use crate::model::resources::{DEFAULT_STORAGE_CLASS, NodeSize};
 use crate::model::{FieldProblem, ProjectId};
 use crate::runtime::MissingProgram;
 
@@ -16,6 +16,8 @@ pub struct Catalogue {
     pub regions: BTreeMap<String, String>,
     pub plans: BTreeMap<String, NodeSize>,
     pub storage: StorageBounds,
+    /// Places that data can be in, by name.
+    pub storage_classes: BTreeSet<String>,
     pub projects: Vec<Project>,
 }
 
@@ -39,6 +41,21 @@ impl Catalogue {
                 "is not a region here",
                 one_of(self.regions.keys()),
             )
+        })
+    }
+
+    /// The one that was asked for, or the data directory itself.
+    pub(super) fn storage_class<'c>(
+        &'c self,
+        asked: Option<&'c str>,
+    ) -> Result<&'c str, FieldProblem> {
+        let Some(name) = asked else {
+            return Ok(DEFAULT_STORAGE_CLASS);
+        };
+        let known = name == DEFAULT_STORAGE_CLASS || self.storage_classes.contains(name);
+        known.then_some(name).ok_or_else(|| {
+            let help = one_of(self.storage_classes.iter());
+            FieldProblem::new("storage_class", "is not a storage class here", help)
         })
     }
 
