@@ -33,6 +33,13 @@ impl Catalogue {
         self.projects.iter().find(|project| project.id == id)
     }
 
+    /// By its alias or its id.
+    pub(super) fn named_project(&self, name: &str) -> Option<&Project> {
+        let id: Option<ProjectId> = name.parse().ok();
+        let named = |project: &&Project| project.alias == name || Some(project.id) == id;
+        self.projects.iter().find(named)
+    }
+
     pub(super) fn region_target(&self, name: &str) -> Result<&str, FieldProblem> {
         let target = self.regions.get(name);
         target.map(String::as_str).ok_or_else(|| {
