@@ -1,5 +1,6 @@
 //! From the operator's settings to what each subsystem is given.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use nix::unistd::geteuid;
@@ -90,6 +91,7 @@ impl Config {
                 .map(|(name, region)| (name.clone(), region.target.clone()))
                 .collect(),
             plans: plans.collect(),
+            storage_classes: BTreeSet::new(),
             storage: StorageBounds {
                 default_gb: self.storage.default_gb,
                 min_gb: self.storage.min_gb,
