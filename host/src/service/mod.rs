@@ -7,6 +7,7 @@ pub mod creation;
 pub mod credentials;
 pub mod instances;
 pub mod keys;
+pub mod offer;
 pub mod operations;
 pub mod plugins;
 mod quota;
@@ -29,7 +30,7 @@ pub use creation::{Created, Draft};
 pub use instances::InstanceRef;
 
 /// What lists can be asked for.
-pub use crate::store::view::{Cursor, InstanceQuery, OperationQuery};
+pub use crate::store::view::{Cursor, InstanceQuery, OperationQuery, Order, OrderBy};
 
 /// Everything that can be asked of Berth. Clones are the same one.
 #[derive(Clone)]
