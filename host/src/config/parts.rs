@@ -1,5 +1,6 @@
 //! From the operator's settings to what each subsystem is given.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use nix::unistd::geteuid;
@@ -109,6 +110,7 @@ impl Config {
                 .collect(),
             plans: plans.collect(),
             node_types: node_types.collect(),
+            storage_classes: BTreeSet::new(),
             storage: StorageBounds {
                 default_gb: self.storage.default_gb,
                 min_gb: self.storage.min_gb,

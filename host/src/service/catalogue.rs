@@ -1,14 +1,14 @@
 //! What can be had: regions, plans, sizes, projects, as the operator configured them, and engines in the
 //! versions that can run here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use super::Control;
 use crate::model::plugin::{EngineDescription, EngineVersion, Stage};
 use crate::model::project::Project;
-use crate::model::resources::NodeSize;
+use crate::model::resources::{DEFAULT_STORAGE_CLASS, NodeSize};
 use crate::model::{FieldProblem, ProjectId};
 use crate::runtime::MissingProgram;
 
@@ -20,6 +20,8 @@ pub struct Catalogue {
     /// More sizes, with what one dialect tells of them. No name is both a plan's and a node type's.
     pub node_types: BTreeMap<String, NodeType>,
     pub storage: StorageBounds,
+    /// Places that data can be in, by name.
+    pub storage_classes: BTreeSet<String>,
     pub projects: Vec<Project>,
 }
 
@@ -69,6 +71,13 @@ impl Catalogue {
         self.projects.iter().find(|project| project.id == id)
     }
 
+    /// By its alias or its id.
+    pub(super) fn named_project(&self, name: &str) -> Option<&Project> {
+        let id: Option<ProjectId> = name.parse().ok();
+        let named = |project: &&Project| project.alias == name || Some(project.id) == id;
+        self.projects.iter().find(named)
+    }
+
     pub(super) fn region_target(&self, name: &str) -> Result<&str, FieldProblem> {
         let target = self.regions.get(name);
         target.map(String::as_str).ok_or_else(|| {
@@ -77,6 +86,21 @@ impl Catalogue {
                 "is not a region here",
                 one_of(self.regions.keys()),
             )
+        })
+    }
+
+    /// The one that was asked for, or the data directory itself.
+    pub(super) fn storage_class<'c>(
+        &'c self,
+        asked: Option<&'c str>,
+    ) -> Result<&'c str, FieldProblem> {
+        let Some(name) = asked else {
+            return Ok(DEFAULT_STORAGE_CLASS);
+        };
+        let known = name == DEFAULT_STORAGE_CLASS || self.storage_classes.contains(name);
+        known.then_some(name).ok_or_else(|| {
+            let help = one_of(self.storage_classes.iter());
+            FieldProblem::new("storage_class", "is not a storage class here", help)
         })
     }
 

@@ -149,7 +149,7 @@ impl Control {
         read.map_err(Error::internal)
     }
 
-    async fn have(
+    pub(super) async fn have(
         &self,
         caller: &Caller,
         which: &InstanceRef,
