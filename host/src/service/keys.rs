@@ -32,7 +32,10 @@ impl Control {
         let mut problems = Vec::new();
         let project = match &new.project {
             None => Some(caller.project),
-            Some(name) => self.catalogue().named_project(name).map(|project| project.id),
+            Some(name) => self
+                .catalogue()
+                .named_project(name)
+                .map(|project| project.id),
         };
         if project.is_none() {
             problems.push(FieldProblem::new(

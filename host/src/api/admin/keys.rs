@@ -149,7 +149,11 @@ fn draft(mut fields: Fields) -> Result<NewKey, Error> {
         Some(text) => keys::role(text),
     };
     if role.is_none() {
-        problems.push(FieldProblem::new("role", "is not a role", "member or admin"));
+        problems.push(FieldProblem::new(
+            "role",
+            "is not a role",
+            "member or admin",
+        ));
     }
     match role.filter(|_| problems.is_empty()) {
         Some(role) => Ok(NewKey {

@@ -86,9 +86,10 @@ async fn list_node_types(
     let catalogue = api.control.catalogue();
     let node_types = catalogue.node_types.iter();
     let node_types = node_types.filter(|(_, node)| all || !node.disabled);
-    let node_types = node_types.map(|(name, node)| NodeType::of(name, node, &scope.region));
+    let block = catalogue.storage_classes.contains("bssd");
+    let node_types = node_types.map(|(name, node)| NodeType::of(name, node, &scope.region, block));
     let plans = catalogue.plans.iter();
-    let plans = plans.map(|(name, size)| NodeType::of_plan(name, *size, &scope.region));
+    let plans = plans.map(|(name, size)| NodeType::of_plan(name, *size, &scope.region, block));
     let mut node_types: Vec<NodeType> = node_types.chain(plans).collect();
     node_types.sort_by(|one, other| one.name.cmp(&other.name));
     let total_count = node_types.len();

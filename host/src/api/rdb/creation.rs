@@ -11,13 +11,16 @@ use super::errors::{self, Named, Quota, REQUIRED, Refusal};
 use super::later::{endpoint_spec, high_availability, refuse_if};
 use super::operations::Ability;
 use super::scope::Scope;
+use super::settings;
 use super::status::Status;
 use super::wire::GB;
 use super::wire::catalogue::{CHUNK, LARGEST};
 use crate::api::Api;
 use crate::api::error::{ApiError, ApiResult};
-use crate::model::{Error, FieldProblem, Instance, Kind, ProjectId};
+use crate::model::policy::Policy;
+use crate::model::{Error, FieldProblem, Instance, Kind, ProjectId, Secret};
 use crate::service::catalogue::{NodeType, Stock};
+use crate::service::policies::check_tags;
 use crate::service::{Caller, Draft};
 
 /// Where the data are: on the node, or beside it.
@@ -25,6 +28,15 @@ use crate::service::{Caller, Draft};
 enum Volume {
     Local,
     Block,
+}
+
+impl Volume {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Local => "lssd",
+            Self::Block => "bssd",
+        }
+    }
 }
 
 const VOLUMES: [(&str, Volume); 2] = [("lssd", Volume::Local), ("bssd", Volume::Block)];
@@ -35,21 +47,19 @@ pub async fn create(
     mut body: Body,
     titles: &Titles,
 ) -> ApiResult<Arc<Instance>> {
-    let mut caller = scope.caller;
-    let (draft, needs) = draft(api, &mut body, titles, &scope.region);
+    let (mut draft, needs) = draft(api, &mut body, titles, &scope.region);
     let project = project(&mut body);
-    let draft = Draft {
-        problems: body.with_unknown(),
-        ..draft
-    };
+    draft.problems = body.with_unknown();
+    let mut owner_id = scope.caller.project;
     if draft.problems.is_empty() {
-        caller.project = owner(api, &caller, project)?;
+        owner_id = owner(api, &scope.caller, project)?;
+        draft.project = Some(owner_id);
         refuse_if(needs)?;
         in_stock(api, draft.plan.as_deref())?;
     }
     let about = Named::new("instance", draft.name.clone().unwrap_or_default());
-    let created = api.control.create_instance(&caller, draft).await;
-    let created = created.map_err(|error| refused(api, &caller, error, about))?;
+    let created = api.control.create_instance(&scope.caller, draft).await;
+    let created = created.map_err(|error| refused(api, owner_id, error, about))?;
     Ok(created.instance)
 }
 
@@ -60,7 +70,9 @@ fn draft(api: &Api, body: &mut Body, titles: &Titles, region: &str) -> (Draft, O
     let known = node
         .as_ref()
         .and_then(|name| api.control.catalogue().node_types.get(name));
-    let (_volume, size) = volume(body, known);
+    let (volume, size) = volume(api, body, known);
+    let user = body.required("user_name").unwrap_or_default();
+    let password = body.required("password").unwrap_or_default();
     let draft = Draft {
         name: Some(body.text("name").unwrap_or_else(made_up_name)),
         engine,
@@ -68,10 +80,25 @@ fn draft(api: &Api, body: &mut Body, titles: &Titles, region: &str) -> (Draft, O
         plan: node,
         region: Some(region.to_owned()),
         storage_gb: size.and_then(|bytes| i64::try_from(bytes / GB).ok()),
+        user: Some((user, Secret::new(password))),
+        storage_class: volume.map(|volume| volume.name().to_owned()),
+        init_settings: settings::chosen_if_any(body, "init_settings"),
+        policy: policy(body),
         ..Draft::default()
     };
     let needs = high_availability(body);
     (draft, needs.or(encryption(body)).or(endpoints(body)))
+}
+
+fn policy(body: &mut Body) -> Policy {
+    let mut policy = Policy::default();
+    policy.tags = body.texts("tags").unwrap_or_default();
+    for problem in check_tags(&policy.tags) {
+        body.refuse::<()>(&problem.field, &problem.reason, &problem.help);
+    }
+    policy.backup_schedule.disabled = body.boolean("disable_backup").unwrap_or(false);
+    policy.backup_same_region = body.boolean("backup_same_region").unwrap_or(false);
+    policy
 }
 
 fn engine(body: &mut Body, titles: &Titles) -> Option<(String, String)> {
@@ -87,8 +114,12 @@ fn engine(body: &mut Body, titles: &Titles) -> Option<(String, String)> {
 }
 
 /// The class of the storage, and its size in bytes when that is not the configuration's to say.
-fn volume(body: &mut Body, node: Option<&NodeType>) -> (Option<Volume>, Option<u64>) {
+fn volume(api: &Api, body: &mut Body, node: Option<&NodeType>) -> (Option<Volume>, Option<u64>) {
     let volume = body.choice("volume_type", &VOLUMES);
+    let classes = &api.control.catalogue().storage_classes;
+    if volume == Some(Volume::Block) && !classes.contains(Volume::Block.name()) {
+        body.refuse::<()>("volume_type", "is not configured on this host", "lssd");
+    }
     // Unset is 0 for some clients.
     let size = body.whole("volume_size").filter(|size| *size > 0);
     let Some(node) = node else {
@@ -201,15 +232,15 @@ fn in_stock(api: &Api, node: Option<&str>) -> Result<(), Refusal> {
     }
 }
 
-fn refused(api: &Api, caller: &Caller, error: Error, about: Named) -> ApiError {
+fn refused(api: &Api, owner: ProjectId, error: Error, about: Named) -> ApiError {
     match error.kind {
-        Kind::QuotaExceeded => Refusal::Quotas(quotas(api, caller)).into(),
+        Kind::QuotaExceeded => Refusal::Quotas(quotas(api, owner)).into(),
         Kind::Invalid(problems) => {
             let problems = problems.into_iter().map(renamed).collect();
             Refusal::Arguments(problems).into()
         }
         Kind::Denied => {
-            let project = Named::new("project", caller.project.to_string());
+            let project = Named::new("project", owner.to_string());
             errors::of(error, project, || Status::Ready)
         }
         Kind::Unauthenticated
@@ -224,8 +255,8 @@ fn refused(api: &Api, caller: &Caller, error: Error, about: Named) -> ApiError {
 }
 
 /// The quotas that the project has, and what it uses of them.
-fn quotas(api: &Api, caller: &Caller) -> Vec<Quota> {
-    let Some(project) = api.control.catalogue().project(caller.project) else {
+fn quotas(api: &Api, owner: ProjectId) -> Vec<Quota> {
+    let Some(project) = api.control.catalogue().project(owner) else {
         return Vec::new();
     };
     let used = api.control.used(project.id);
@@ -257,6 +288,7 @@ fn renamed(mut problem: FieldProblem) -> FieldProblem {
         "storage" | "storage.bytes" | "storage-bytes" | "storage_gb" => "volume_size",
         "storage_class" => "volume_type",
         "user" => "user_name",
+        "project" => "project_id",
         "slug" => "name",
         _ => return problem,
     };

@@ -83,6 +83,11 @@ impl Refusal {
         Self::Arguments(vec![FieldProblem::new(name, reason, help)])
     }
 
+    /// In place of an error of the core's, whose cause the log keeps.
+    pub fn because_of(self, error: Error) -> ApiError {
+        ApiError::from(error).in_other_words(self.status(), self.body())
+    }
+
     fn status(&self) -> StatusCode {
         match self {
             Self::Arguments(_) => StatusCode::BAD_REQUEST,
@@ -222,7 +227,7 @@ pub fn of(error: Error, about: Named, status: impl FnOnce() -> Status) -> ApiErr
             Refusal::Other(StatusCode::INTERNAL_SERVER_ERROR, "internal", said)
         }
     };
-    ApiError::from(error).in_other_words(refusal.status(), refusal.body())
+    refusal.because_of(error)
 }
 
 /// What was refused before this dialect was asked.

@@ -10,7 +10,7 @@ use super::errors::{self, KeyProblem, Named, Refusal};
 use super::status::{self, Status};
 use crate::api::error::{ApiError, ApiResult};
 use crate::api::{Api, auth, edge};
-use crate::model::{Error, Instance, InstanceId, Phase};
+use crate::model::{ConflictReason, Error, Instance, InstanceId, Kind, Phase};
 use crate::service::{Caller, InstanceRef};
 
 /// A caller, and the region that the path names.
@@ -19,12 +19,12 @@ pub struct Scope {
     pub region: String,
 }
 
-#[derive(Deserialize, IntoParams)]
+#[derive(IntoParams)]
 #[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "it describes; `Scope` reads")]
 pub struct InRegion {
     /// A region out of the host's configuration.
     #[param(pattern = "^[a-z]{2}-[a-z]{3}$")]
-    #[expect(dead_code, reason = "it describes; `Scope` reads")]
     region: String,
 }
 
@@ -39,7 +39,7 @@ pub struct OfInstance {
 /// What is being asked about, for its errors.
 pub struct About<'a> {
     api: &'a Api,
-    pub instance: InstanceId,
+    instance: InstanceId,
 }
 
 impl Scope {
@@ -62,21 +62,54 @@ impl<'a> About<'a> {
         Self { api, instance }
     }
 
-    /// The error as one about the instance.
+    /// The error as one about the instance. A server that does not answer yet is one that is being changed.
     pub fn refused(&self, error: Error) -> ApiError {
-        self.refused_of(error, "instance", &self.instance.to_string())
+        match (&error.kind, self.status()) {
+            (Kind::Retry(_) | Kind::Unavailable, Status::Ready) => {
+                errors::of(error, self.named(), || Status::Ready)
+            }
+            (Kind::Retry(_) | Kind::Unavailable, state) if state.is_transient() => {
+                Refusal::Transient(self.named(), state).because_of(error)
+            }
+            (_, state) => errors::of(error, self.named(), || state),
+        }
     }
 
-    /// The error as one about something inside the instance. What is being changed is the instance all the same.
+    /// How the core knows it.
+    pub fn which(&self) -> InstanceRef {
+        InstanceRef::Id(self.instance)
+    }
+
+    /// The error as one about something inside the instance. That its server cannot be asked now is about the
+    /// instance; what its engine forbids although it serves is about what was to be done.
     pub fn refused_of(&self, error: Error, resource: &'static str, id: &str) -> ApiError {
-        use crate::model::{ConflictReason, Kind};
-        let about = match error.kind {
-            Kind::Conflict(
-                ConflictReason::WrongPhase | ConflictReason::Busy | ConflictReason::NotReady,
-            ) => Named::new("instance", self.instance.to_string()),
-            _ => Named::new(resource, id),
+        let said = error.public().to_owned();
+        let refusal = match (&error.kind, self.status()) {
+            (Kind::Conflict(ConflictReason::NotReady), Status::Ready) => {
+                Refusal::Precondition("resource_still_in_use", said)
+            }
+            (Kind::Conflict(ConflictReason::AlreadyExists), _) => {
+                Refusal::AlreadyExists(Named::new(resource, id), said)
+            }
+            (Kind::NotFound, _) => Refusal::NotFound(Named::new(resource, id)),
+            _ => return self.refused(error),
         };
-        errors::of(error, about, || self.status())
+        refusal.because_of(error)
+    }
+
+    /// The error as one about something that an instance has once it is made.
+    pub fn not_yet(&self, error: Error, resource: &'static str) -> ApiError {
+        match (&error.kind, self.status()) {
+            (
+                Kind::NotFound,
+                state @ (Status::Provisioning | Status::Initializing | Status::Deleting),
+            ) => Refusal::Transient(self.named(), state).because_of(error),
+            _ => self.refused_of(error, resource, &self.instance.to_string()),
+        }
+    }
+
+    fn named(&self) -> Named {
+        Named::new("instance", self.instance.to_string())
     }
 
     /// How the instance fares now.

@@ -61,6 +61,21 @@ impl Status {
     ];
 }
 
+impl Status {
+    /// Whether clients wait until it is another one.
+    pub fn is_transient(self) -> bool {
+        match self {
+            Self::Autohealing
+            | Self::Configuring
+            | Self::Deleting
+            | Self::Initializing
+            | Self::Provisioning
+            | Self::Restarting => true,
+            Self::DiskFull | Self::Error | Self::Locked | Self::Ready => false,
+        }
+    }
+}
+
 /// None for one that is gone.
 pub fn of(instance: &Instance, health: Option<&Health>) -> Option<Status> {
     let seen = health.map_or(Seen::Serving, |health| {

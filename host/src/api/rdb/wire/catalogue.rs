@@ -204,27 +204,25 @@ impl Setting {
 }
 
 impl NodeType {
-    pub fn of(name: &str, node: &Configured, region: &str) -> Self {
+    /// `block` says whether there is storage beside the nodes.
+    pub fn of(name: &str, node: &Configured, region: &str, block: bool) -> Self {
         let local = node.local_gb.map(|gb| u64::from(gb) * GB);
-        let mut volumes = vec![VolumeType {
+        let beside = block.then_some(VolumeType {
             r#type: "bssd",
             description: "Storage beside the node",
             min_size: CHUNK,
             max_size: LARGEST,
             chunk_size: CHUNK,
             class: "bssd",
-        }];
-        if let Some(size) = local {
-            let own = VolumeType {
-                r#type: "lssd",
-                description: "Storage of the node's own",
-                min_size: size,
-                max_size: size,
-                chunk_size: 0,
-                class: "lssd",
-            };
-            volumes.insert(0, own);
-        }
+        });
+        let own = local.map(|size| VolumeType {
+            r#type: "lssd",
+            description: "Storage of the node's own",
+            min_size: size,
+            max_size: size,
+            chunk_size: 0,
+            class: "lssd",
+        });
         Self {
             name: name.to_owned(),
             stock_status: match node.stock {
@@ -239,10 +237,10 @@ impl NodeType {
                 min_size: size,
                 max_size: size,
             }),
-            is_bssd_compatible: true,
+            is_bssd_compatible: block,
             disabled: node.disabled,
             beta: node.beta,
-            available_volume_types: volumes,
+            available_volume_types: own.into_iter().chain(beside).collect(),
             is_ha_required: false,
             generation: match node.generation {
                 Generation::V1 => GenerationName::GenerationV1,
@@ -255,7 +253,7 @@ impl NodeType {
     }
 
     /// A plan of the other dialect, which tells less of its own.
-    pub fn of_plan(name: &str, size: NodeSize, region: &str) -> Self {
+    pub fn of_plan(name: &str, size: NodeSize, region: &str, block: bool) -> Self {
         let node = Configured {
             size,
             vcpus: size.cpu_millis.div_ceil(1000),
@@ -269,7 +267,7 @@ impl NodeType {
         };
         Self {
             generation: GenerationName::UnknownGeneration,
-            ..Self::of(name, &node, region)
+            ..Self::of(name, &node, region, block)
         }
     }
 }
