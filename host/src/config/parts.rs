@@ -12,11 +12,12 @@ use crate::model::{Error, NodeName, ProjectId, Result};
 use crate::operations::NodeConfig;
 use crate::runtime::{InstanceBounds, Limits, OnCall, Programs, ProgramsError, RuntimeConfig};
 use crate::service::Catalogue;
-use crate::service::catalogue::StorageBounds;
+use crate::service::catalogue::{NodeType, StorageBounds};
 use crate::supervisor::SupervisorConfig;
 use crate::telemetry::Traces;
 
 const MIB: u64 = 1 << 20;
+const GB: u64 = 1_000_000_000;
 
 impl Config {
     pub fn callers(&self) -> CallerLimits {
@@ -78,6 +79,23 @@ impl Config {
             };
             (name.clone(), size)
         });
+        let node_types = self.node_types.iter().map(|(name, node)| {
+            let node = NodeType {
+                size: NodeSize {
+                    cpu_millis: node.vcpus.saturating_mul(1000),
+                    memory_bytes: node.memory_gb.saturating_mul(GB),
+                },
+                vcpus: node.vcpus,
+                local_gb: node.local_gb,
+                description: node.description.clone(),
+                generation: node.generation,
+                range: node.range.clone(),
+                disabled: node.disabled,
+                beta: node.beta,
+                stock: node.stock,
+            };
+            (name.clone(), node)
+        });
         let projects = self.projects.iter().map(|(alias, project)| Project {
             id: ProjectId(project.id),
             alias: alias.clone(),
@@ -97,6 +115,7 @@ impl Config {
                 .cloned()
                 .chain([DEFAULT_STORAGE_CLASS.to_owned()])
                 .collect(),
+            node_types: node_types.collect(),
             storage: StorageBounds {
                 default_gb: self.storage.default_gb,
                 min_gb: self.storage.min_gb,

@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
+
 use super::Control;
 use crate::model::plugin::{EngineDescription, EngineVersion, Stage};
 use crate::model::project::Project;
@@ -15,10 +17,46 @@ pub struct Catalogue {
     /// Region to target.
     pub regions: BTreeMap<String, String>,
     pub plans: BTreeMap<String, NodeSize>,
+    /// More sizes, with what one dialect tells of them. No name is both a plan's and a node type's.
+    pub node_types: BTreeMap<String, NodeType>,
     pub storage: StorageBounds,
     /// Places that data can be in, by name.
     pub storage_classes: BTreeSet<String>,
     pub projects: Vec<Project>,
+}
+
+/// A size of node, with what its dialect tells of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeType {
+    pub size: NodeSize,
+    pub vcpus: u32,
+    /// Storage of its own; none if it has none.
+    pub local_gb: Option<u32>,
+    pub description: String,
+    pub generation: Generation,
+    pub range: String,
+    /// Kept for those who have one; nobody can have another.
+    pub disabled: bool,
+    pub beta: bool,
+    pub stock: Stock,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Generation {
+    V1,
+    V2,
+    V3,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stock {
+    #[default]
+    Available,
+    LowStock,
+    /// None can be made now.
+    OutOfStock,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -67,9 +105,20 @@ impl Catalogue {
     }
 
     pub(super) fn size(&self, plan: &str) -> Result<NodeSize, FieldProblem> {
-        self.plans.get(plan).copied().ok_or_else(|| {
-            FieldProblem::new("plan", "is not a plan here", one_of(self.plans.keys()))
-        })
+        if let Some(size) = self.plans.get(plan) {
+            return Ok(*size);
+        }
+        let reason = match self.node_types.get(plan) {
+            Some(node) if node.disabled => "is not offered any more",
+            Some(node) if node.stock == Stock::OutOfStock => "is out of stock",
+            Some(node) => return Ok(node.size),
+            None => "is not a plan here",
+        };
+        let node_types = self.node_types.iter();
+        let offered =
+            node_types.filter(|(_, node)| !node.disabled && node.stock != Stock::OutOfStock);
+        let names = self.plans.keys().chain(offered.map(|(name, _)| name));
+        Err(FieldProblem::new("plan", reason, one_of(names)))
     }
 }
 
@@ -129,7 +178,7 @@ impl Control {
         Err(FieldProblem::new("version", reason, help))
     }
 
-    fn missing(&self, version: &EngineVersion) -> Vec<MissingProgram> {
+    pub(super) fn missing(&self, version: &EngineVersion) -> Vec<MissingProgram> {
         self.plugins()
             .missing_programs(&version.programs, &version.label)
     }

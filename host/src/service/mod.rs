@@ -9,6 +9,7 @@ pub mod creation;
 pub mod credentials;
 pub mod instances;
 pub mod keys;
+pub mod offer;
 pub mod operations;
 pub mod plugins;
 pub mod policies;
@@ -38,7 +39,7 @@ pub use settings::SettingsChange;
 pub use users::PrivilegeQuery;
 
 /// What lists can be asked for.
-pub use crate::store::view::{Cursor, InstanceQuery, OperationQuery};
+pub use crate::store::view::{Cursor, InstanceQuery, OperationQuery, Order, OrderBy};
 
 /// Everything that can be asked of Berth. Clones are the same one.
 #[derive(Clone)]
