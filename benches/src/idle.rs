@@ -1,4 +1,5 @@
-//! What an idle database costs beside its server: the memory of its shim. Its record is in the figure "listing".
+//! What an idle database costs beside its server: the memory of its proxy and of the shims of both. Its record is in the
+//! figure "listing".
 
 use std::fs;
 use std::path::Path;
@@ -10,6 +11,7 @@ use crate::table::Table;
 
 const DATABASES: usize = 4;
 const MOST: u64 = 2 << 20;
+const MOST_OF_A_PROXY: u64 = 6 << 20;
 
 /// Memory of one process in bytes.
 #[derive(Clone, Copy, Default)]
@@ -34,9 +36,15 @@ pub async fn run() {
     for id in &ids {
         host.wait_status(id, "running").await;
     }
-    let shims = shims(folder.path());
-    assert_eq!(shims.len(), DATABASES, "one each: {shims:?}");
+    let shims = those(folder.path(), |args| args.contains("\0--detached\0"));
+    assert_eq!(shims.len(), 2 * DATABASES, "two each: {shims:?}");
     let of_shims: Vec<Memory> = shims.iter().map(|pid| Memory::of(*pid)).collect();
+    let proxies = those(folder.path(), |args| {
+        let program = args.split('\0').next().unwrap_or_default();
+        program.ends_with("/haproxy")
+    });
+    assert_eq!(proxies.len(), DATABASES, "one each: {proxies:?}");
+    let of_proxies: Vec<Memory> = proxies.iter().map(|pid| Memory::of(*pid)).collect();
     let mut peer = smallest_peer();
     let of_peer = Memory::of(peer.id());
     // It does nothing else.
@@ -44,9 +52,10 @@ pub async fn run() {
     let _ = peer.wait();
 
     let head = ["process", "private", "proportional share", "resident"];
-    let mut table = Table::new("memory of an idle database's shim", &head);
+    let mut table = Table::new("memory beside an idle database's server", &head);
     let mean = Memory::mean(&of_shims);
-    table.row(cells("berth shim", mean));
+    table.row(cells("berth shim (two for each database)", mean));
+    table.row(cells("its proxy", Memory::mean(&of_proxies)));
     table.row(cells("peer: a shell that waits for one program", of_peer));
     table.note(format!(
         "mean of {DATABASES} databases on one host; what is resident but not private is the program's file, \
@@ -55,7 +64,12 @@ pub async fn run() {
     let most = of_shims.iter().map(|memory| memory.private).max();
     table.target(
         most.is_some_and(|most| most <= MOST),
-        "at most 2 MiB of its own each",
+        "at most 2 MiB of its own for each shim",
+    );
+    let most = of_proxies.iter().map(|memory| memory.private).max();
+    table.target(
+        most.is_some_and(|most| most <= MOST_OF_A_PROXY),
+        "at most 6 MiB of its own for each proxy",
     );
     for id in &ids {
         host.remove(id).await;
@@ -89,16 +103,17 @@ impl Memory {
     }
 }
 
-/// Those whose home is below this directory.
-fn shims(folder: &Path) -> Vec<u32> {
-    let folder = folder.to_string_lossy().into_owned();
+/// Processes of instances below this directory, by their arguments.
+fn those(folder: &Path, wanted: impl Fn(&str) -> bool) -> Vec<u32> {
     let numbers = fs::read_dir("/proc").expect("/proc").flatten();
     let numbers = numbers.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     numbers
         .filter(|pid| {
             let bytes = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
             let args = String::from_utf8_lossy(&bytes).into_owned();
-            args.split('\0').any(|arg| arg == "--detached") && args.contains(&folder)
+            let works_at = fs::read_link(format!("/proc/{pid}/cwd")).unwrap_or_default();
+            let below = works_at.starts_with(folder) || args.contains(&*folder.to_string_lossy());
+            below && wanted(&args)
         })
         .collect()
 }

@@ -11,6 +11,7 @@ mod idle;
 mod listing;
 mod load;
 mod peer;
+mod proxy;
 mod requests;
 mod seed;
 mod stats;
@@ -32,7 +33,7 @@ async fn main() {
         }
         [] => {
             figures(&[
-                "call", "swap", "hostile", "requests", "create", "listing", "idle",
+                "call", "swap", "hostile", "requests", "create", "listing", "idle", "proxy",
             ])
             .await
         }
@@ -50,9 +51,10 @@ async fn figures(names: &[&str]) {
             "requests" => requests::run().await,
             "listing" => listing::run().await,
             "idle" => idle::run().await,
+            "proxy" => proxy::run().await,
             other => {
                 eprintln!(
-                    "no figure is called {other}: create, call, swap, hostile, requests, listing, idle"
+                    "no figure is called {other}: create, call, swap, hostile, requests, listing, idle, proxy"
                 );
                 std::process::exit(2);
             }

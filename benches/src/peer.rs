@@ -202,7 +202,7 @@ fn only(folder: &Path) -> PathBuf {
         fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
     let paths: Vec<PathBuf> = entries
         .map(|entry| entry.expect("an entry").path())
-        .filter(|path| path.is_dir())
+        .filter(|path| path.is_dir() && !is_proxy(path))
         .collect();
     assert_eq!(paths.len(), 1, "{paths:?}");
     paths[0].clone()
@@ -212,7 +212,7 @@ fn only(folder: &Path) -> PathBuf {
 fn collect(root: &Path, folder: &Path, volume: &Path, into: &mut Vec<File>) {
     for entry in fs::read_dir(folder).expect("a folder") {
         let path = entry.expect("an entry").path();
-        if path == volume || path.ends_with(".berth") {
+        if path == volume || path.ends_with(".berth") || is_proxy(&path) {
             continue;
         }
         let metadata = fs::symlink_metadata(&path).expect("metadata");
@@ -226,6 +226,11 @@ fn collect(root: &Path, folder: &Path, volume: &Path, into: &mut Vec<File>) {
             });
         }
     }
+}
+
+/// The peer has none.
+fn is_proxy(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name == "0-proxy")
 }
 
 /// End the server and wait until it is gone.

@@ -121,6 +121,15 @@ impl<'a> Proxy<'a> {
         Ok((!endpoints.is_empty()).then_some(Self { run_dir, endpoints }))
     }
 
+    /// The families of addresses that it listens on. It knows the lists of no other.
+    pub fn families(&self) -> Vec<Family> {
+        let listens = |family: &Family| {
+            let mut binds = self.endpoints.iter().flat_map(|(_, bind, _)| binds(*bind));
+            binds.any(|(bound, _)| bound == *family)
+        };
+        Family::ALL.into_iter().filter(listens).collect()
+    }
+
     pub fn config(&self) -> Rendered {
         Rendered {
             path: layout::file(MEMBER, CONFIG),
@@ -254,6 +263,13 @@ mod tests {
         let six = text("2001:db8::1");
         assert!(six.contains("frontend sql.6\n  bind [2001:db8::1]:20001 v6only\n"));
         assert!(!six.contains("sql.4"));
+        let families = |bind: &str| {
+            let endpoints = [endpoint(bind, Some(20_002))];
+            Proxy::of("/r", &endpoints).unwrap().unwrap().families()
+        };
+        assert_eq!(families("127.0.0.1"), [Family::V4]);
+        assert_eq!(families("::1"), [Family::V6]);
+        assert_eq!(families("::"), Family::ALL);
         let both = text("::");
         assert!(both.contains("bind 0.0.0.0:20001\n"));
         assert!(both.contains("bind [::]:20001 v6only\n"));

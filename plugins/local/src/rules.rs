@@ -25,9 +25,9 @@ const LOOKS: usize = 3;
 /// What is said to nobody: it is starting, or ending.
 const STARTING: Duration = Duration::from_millis(100);
 
-/// Have the running proxy go by these networks, and by no others.
-pub fn enforce(access: &[IpNet]) -> Result<()> {
-    for family in Family::ALL {
+/// Have the running proxy, which serves these families, go by these networks and by no others.
+pub fn enforce(families: &[Family], access: &[IpNet]) -> Result<()> {
+    for &family in families {
         let (wanted, present) = (family.networks(access), listed(family)?);
         tell(&difference(family, &wanted, &present))?;
         // What is said to have been done is looked at.

@@ -50,7 +50,7 @@ impl Infrastructure for Local {
         if let Some(proxy) = &proxy {
             files::make_dir(&layout::files(proxy::MEMBER))?;
             write(&[proxy.config()])?;
-            let_in(&access)?;
+            let_in(proxy, &access)?;
         }
         for (member, _, service) in &ready {
             process::ensure(&member.name, service)?;
@@ -62,12 +62,12 @@ impl Infrastructure for Local {
     }
 
     fn set_access(_: Workload, endpoints: Vec<Endpoint>, access: Vec<String>) -> Result<()> {
-        if Proxy::of("", &endpoints)?.is_none() {
+        let Some(proxy) = Proxy::of("", &endpoints)? else {
             return Err(Error::unsupported(
                 "who may connect cannot be chosen: the database was made before it could be",
             ));
-        }
-        let_in(&proxy::networks(&access)?)
+        };
+        let_in(&proxy, &proxy::networks(&access)?)
     }
 
     fn observe(workload: Workload, endpoints: Vec<Endpoint>) -> Result<Vec<MemberStatus>> {
@@ -153,10 +153,10 @@ impl Infrastructure for Local {
 
 /// Let clients in from these networks only: those that come, and those that are here. What the proxy goes by
 /// when it starts is written first, so that it holds whatever becomes of the one that runs.
-fn let_in(access: &[IpNet]) -> Result<()> {
+fn let_in(proxy: &Proxy<'_>, access: &[IpNet]) -> Result<()> {
     write(&proxy::lists(access).collect::<Vec<_>>())?;
     match process::inspect(proxy::MEMBER)?.state {
-        State::Running(_) => rules::enforce(access),
+        State::Running(_) => rules::enforce(&proxy.families(), access),
         // Nothing of it lives, and what starts later reads what is written.
         State::Absent
         | State::Initialising

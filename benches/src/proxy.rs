@@ -1,0 +1,173 @@
+//! What the proxy in front of a database costs its clients: pgbench straight to the server, through the proxy that Berth
+//! puts there, and through one in its simplest form, without rules.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::create::wanted;
+use crate::host::{Host, directory};
+use crate::table::Table;
+
+const ROUNDS: usize = 5;
+const SECONDS: u32 = 2;
+const CLIENTS: [u32; 2] = [1, 4];
+/// What two runs of the same thing differ by on a machine that does other things too.
+const NOISE: f64 = 0.95;
+
+/// A way to the server.
+struct Way {
+    name: &'static str,
+    uri: String,
+    /// By number of clients, then by round.
+    rates: [Vec<f64>; CLIENTS.len()],
+}
+
+pub async fn run() {
+    let folder = directory();
+    let (host, _) = Host::start(folder.path()).await;
+    let (status, created) = host.post("/api/v1/databases", &wanted("measured")).await;
+    assert_eq!(status, 201, "{created}");
+    let id = created["id"].as_str().expect("an id").to_owned();
+    host.wait_status(&id, "running").await;
+    let path = format!("/api/v1/databases/{id}/credentials");
+    let (_, given) = host.get(&path).await;
+    let uri = given["connection_string"].as_str().expect("a URI");
+    let port = given["port"].as_u64().expect("a port");
+    let inner = inner_port(folder.path());
+    let (plain_port, mut plain) = plain(folder.path(), inner);
+    let at = |other: u64| uri.replace(&format!(":{port}/"), &format!(":{other}/"));
+    let way = |name, port| Way {
+        name,
+        uri: at(port),
+        rates: [const { Vec::new() }; CLIENTS.len()],
+    };
+    let mut ways = [
+        way("straight to the server", u64::from(inner)),
+        way("berth's proxy, with its rules", port),
+        way("peer: HAProxy in TCP mode, without rules", u64::from(plain_port)),
+    ];
+    let pgbench = pgbench();
+    initialise(&pgbench, &ways[0].uri);
+
+    // The first round of each warms up and is not counted.
+    for round in 0..=ROUNDS {
+        for (which, clients) in CLIENTS.into_iter().enumerate() {
+            // Whoever comes first has it neither better nor worse over all rounds.
+            for turn in 0..ways.len() {
+                let count = ways.len();
+                let way = &mut ways[(turn + round) % count];
+                let rate = measure(&pgbench, &way.uri, clients);
+                if round > 0 {
+                    way.rates[which].push(rate);
+                }
+            }
+        }
+    }
+    let _ = plain.kill();
+    let _ = plain.wait();
+    host.remove(&id).await;
+    print(folder.path(), ways);
+}
+
+fn print(folder: &Path, ways: [Way; 3]) {
+    let mut table = Table::new(
+        "pgbench, select only, over TLS: transactions per second",
+        &["way", "1 client", "share", "4 clients", "share"],
+    );
+    let rates = ways.map(|way| (way.name, way.rates.map(middle)));
+    let peer = rates[2].1;
+    for (name, of) in &rates {
+        let cells = of.iter().zip(peer).flat_map(|(rate, peer)| {
+            [format!("{rate:.0}"), format!("{:.0} %", 100.0 * rate / peer)]
+        });
+        table.row([(*name).to_owned()].into_iter().chain(cells));
+    }
+    table.note(format!(
+        "median of {ROUNDS} alternating rounds of {SECONDS} s; client, proxy and server share the machine's processors"
+    ));
+    let ours = rates[1].1;
+    let kept = ours.iter().zip(peer).all(|(our, peer)| *our >= NOISE * peer);
+    table.target(kept, "no slower than the peer, within 5 % of noise");
+    table.print(folder);
+}
+
+/// Where the only server there is listens, out of what its proxy was told.
+fn inner_port(data: &Path) -> u16 {
+    let mut instances = fs::read_dir(data.join("instances")).expect("instances");
+    let instance = instances.next().expect("an instance").expect("an entry");
+    let config = instance.path().join("0-proxy/files/proxy.cfg");
+    let text = fs::read_to_string(config).expect("the proxy's configuration");
+    let lines = text.lines();
+    let mut servers = lines.filter_map(|line| line.trim().strip_prefix("server member 127.0.0.1:"));
+    servers.next().expect("a server").parse().expect("a port")
+}
+
+/// As its manual begins.
+fn plain(folder: &Path, inner: u16) -> (u16, Child) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("its address").port();
+    drop(listener);
+    let config = folder.join("plain.cfg");
+    let text = format!(
+        "defaults
+  mode tcp
+  timeout connect 5s
+  timeout client 1h
+  timeout server 1h
+listen plain
+  bind 127.0.0.1:{port}
+  server member 127.0.0.1:{inner}
+"
+    );
+    fs::write(&config, text).expect("written");
+    let child = Command::new("/usr/sbin/haproxy")
+        .arg("-db")
+        .arg("-f")
+        .arg(&config)
+        .stdin(Stdio::null())
+        .spawn()
+        .expect("haproxy, which `make servers` installs");
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+        assert!(Instant::now() < deadline, "the peer does not listen");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    (port, child)
+}
+
+fn initialise(pgbench: &Path, uri: &str) {
+    let output = Command::new(pgbench)
+        .args(["-i", "-q", "-s", "1", uri])
+        .output()
+        .expect("pgbench runs");
+    assert!(output.status.success(), "{output:?}");
+}
+
+fn measure(pgbench: &Path, uri: &str, clients: u32) -> f64 {
+    let output = Command::new(pgbench)
+        .args(["-S", "-n", "-M", "prepared", "-T", &SECONDS.to_string()])
+        .args(["-c", &clients.to_string(), "-j", &clients.to_string(), uri])
+        .output()
+        .expect("pgbench runs");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let rate = text.lines().find_map(|line| {
+        let rate = line.strip_prefix("tps = ")?;
+        rate.split(' ').next()?.parse().ok()
+    });
+    rate.unwrap_or_else(|| panic!("{output:?}"))
+}
+
+/// Of the newest server that is installed.
+fn pgbench() -> PathBuf {
+    let versions = (14..=18).rev();
+    let mut found = versions.filter_map(|m| berth_tests::real::postgresql_program(m, "pgbench"));
+    found.next().expect("pgbench, which `make servers` installs")
+}
+
+fn middle(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
