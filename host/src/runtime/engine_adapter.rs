@@ -11,8 +11,9 @@ use crate::model::workload::Workload;
 use crate::model::{Digest, Error, InstanceId, Result, Secret};
 
 use super::call::{Build, Pace, call};
+use super::directories::Directories;
 use super::sandbox::State;
-use super::scope::{CallScope, Directories, Redactor};
+use super::scope::{CallScope, Redactor};
 use super::sockets::Network;
 use super::{Engine, Settings, Users, answers, check, convert};
 
@@ -133,7 +134,9 @@ impl Engine for ComponentEngine {
             |engine, store| engine.call_plan(store, &spec)
         );
         let workload = convert::workload(call.answer(outcome)?);
-        check::workload(&workload, &self.build.manifest, self.directories.data())?;
+        for closed in self.directories.closed() {
+            check::workload(&workload, &self.build.manifest, closed)?;
+        }
         Ok(workload)
     }
 

@@ -1,5 +1,6 @@
 //! The plugin runtime on real components: what they may do, and what the host makes of those that try more.
 
+mod access;
 mod calls;
 mod files;
 mod hostile;
@@ -60,6 +61,7 @@ impl Place {
 
     fn config(&self) -> RuntimeConfig {
         RuntimeConfig {
+            storage: BTreeMap::new(),
             data_dir: self.data(),
             plugins_dir: self.plugins(),
             grants: BTreeMap::from([("paper".to_owned(), BTreeSet::from([Capability::Files]))]),
