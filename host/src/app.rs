@@ -4,6 +4,7 @@
 mod admin_key;
 mod connections;
 mod data_dir;
+pub mod keys;
 mod listener;
 mod transfer;
 

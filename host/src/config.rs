@@ -19,6 +19,7 @@ use uuid::Uuid;
 
 use crate::model::confinement::Wish;
 use crate::runtime::{Capability, Program};
+use crate::service::catalogue::{Generation, Stock};
 
 pub use load::ConfigError;
 pub use values::Range;
@@ -47,6 +48,7 @@ pub struct Config {
     pub storage: Storage,
     pub regions: BTreeMap<String, Region>,
     pub plans: BTreeMap<String, Plan>,
+    pub node_types: BTreeMap<String, NodeType>,
     pub projects: BTreeMap<String, Project>,
 }
 
@@ -191,6 +193,31 @@ pub struct Region {
 pub struct Plan {
     pub cpu_millis: u32,
     pub memory_mib: u64,
+}
+
+/// A plan with what the dialect that calls it a node type tells of it. A GB is 10^9 bytes here.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeType {
+    pub vcpus: u32,
+    pub memory_gb: u64,
+    /// Storage of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub local_gb: Option<u32>,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub description: String,
+    pub generation: Generation,
+    pub range: String,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub disabled: bool,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub beta: bool,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub stock: Stock,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]

@@ -189,7 +189,10 @@ impl Node {
             })
             .collect();
         let operation = self.executor.new_operation(OperationKind::SetAccess, None);
-        let set = move |instance: &mut Instance| instance.policy.access.clone_from(&rules);
+        let set = move |instance: &mut Instance| {
+            instance.policy.access.clone_from(&rules);
+            Ok(())
+        };
         Ok(self.repo.begin_with(id, operation, &set).await?.1)
     }
 

@@ -17,7 +17,7 @@ use tracing::{Instrument, Span, error_span};
 
 use super::callers::{self, Place};
 use super::error::ApiError;
-use super::{Api, auth};
+use super::{Api, auth, rdb};
 use crate::model::{Error, OperationId};
 use crate::service::Caller;
 use crate::trace;
@@ -55,6 +55,13 @@ impl RequestId {
 #[derive(Clone)]
 pub struct Known(pub Caller);
 
+/// What an answer needs to know of its request.
+struct Asked {
+    id: RequestId,
+    /// Its path, if it is one of the dialect that has bodies of its own for errors.
+    rdb_path: Option<String>,
+}
+
 /// The outermost layer.
 pub async fn surround(State(api): State<Api>, mut request: Request, next: Next) -> Response {
     let begun = Instant::now();
@@ -73,15 +80,20 @@ pub async fn surround(State(api): State<Api>, mut request: Request, next: Next) 
         status = Empty,
         otel.status_code = Empty
     );
+    let path = request.uri().path();
+    let asked = Asked {
+        rdb_path: rdb::owns(path).then(|| path.to_owned()),
+        id: id.clone(),
+    };
     let mut response = match admit(&api, &mut request, &id, &span) {
         Ok(place) => {
-            let response = answer(&api, request, next, &id)
+            let response = answer(&api, request, next, &asked)
                 .instrument(span.clone())
                 .await;
             drop(place);
             response
         }
-        Err(refused) => complete(&refused, &id),
+        Err(refused) => asked.complete(refused),
     };
     if let Ok(value) = HeaderValue::from_str(id.as_str()) {
         response.headers_mut().insert(HEADER, value);
@@ -137,40 +149,46 @@ fn admit(
     Ok(place)
 }
 
-async fn answer(api: &Api, request: Request, next: Next, id: &RequestId) -> Response {
+async fn answer(api: &Api, request: Request, next: Next, asked: &Asked) -> Response {
     let served = AssertUnwindSafe(next.run(request)).catch_unwind();
     match tokio::time::timeout(api.limits.request_timeout, served).await {
-        Ok(Ok(response)) => finish(response, id),
-        Ok(Err(_)) => complete(&Error::internal("the handler panicked").into(), id),
-        Err(_) => complete(&ApiError::timeout(), id),
+        Ok(Ok(response)) => asked.finish(response),
+        Ok(Err(_)) => asked.complete(Error::internal("the handler panicked").into()),
+        Err(_) => asked.complete(ApiError::timeout()),
     }
 }
 
-/// Give an error its body, now that the request's id is known.
-fn finish(mut response: Response, id: &RequestId) -> Response {
-    let Some(error) = response.extensions_mut().remove::<ApiError>() else {
-        return response;
-    };
-    let mut rendered = complete(&error, id);
-    for (name, value) in response.headers() {
-        if !rendered.headers().contains_key(name) {
-            rendered.headers_mut().insert(name, value.clone());
+impl Asked {
+    /// Give an error its body, now that the request's id is known.
+    fn finish(&self, mut response: Response) -> Response {
+        let Some(error) = response.extensions_mut().remove::<ApiError>() else {
+            return response;
+        };
+        let mut rendered = self.complete(error);
+        for (name, value) in response.headers() {
+            if !rendered.headers().contains_key(name) {
+                rendered.headers_mut().insert(name, value.clone());
+            }
         }
+        rendered
     }
-    rendered
-}
 
-fn complete(error: &ApiError, id: &RequestId) -> Response {
-    if error.status().is_server_error() {
-        let cause = error.cause().unwrap_or("none given");
-        tracing::error!(
-            request = id.as_str(),
-            cause,
-            "not served: {}",
-            error.message()
-        );
+    fn complete(&self, error: ApiError) -> Response {
+        if error.status().is_server_error() {
+            let cause = error.cause().unwrap_or("none given");
+            tracing::error!(
+                request = self.id.as_str(),
+                cause,
+                "not served: {}",
+                error.message()
+            );
+        }
+        let error = match &self.rdb_path {
+            Some(path) => rdb::in_its_words(error, path),
+            None => error,
+        };
+        error.render(self.id.as_str())
     }
-    error.render(id.as_str())
 }
 
 /// Letters, digits and a few marks: nothing that a log or a shell could take for more than a name.

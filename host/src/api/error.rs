@@ -3,6 +3,8 @@
 //! A handler answers with `ApiError`; the edge renders it, because only the edge knows the request's id.
 //! An internal cause is logged there and never stands in an answer.
 
+use std::sync::Arc;
+
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -22,6 +24,8 @@ pub struct ApiError {
     retry_after_seconds: Option<u64>,
     /// What is behind it, for the log alone.
     cause: Option<String>,
+    /// As its dialect has it; none for the common one.
+    body: Option<Arc<serde_json::Value>>,
 }
 
 /// Why a request was not served.
@@ -51,6 +55,7 @@ impl ApiError {
             fields: Vec::new(),
             retry_after_seconds: None,
             cause: None,
+            body: None,
         }
     }
 
@@ -75,8 +80,29 @@ impl ApiError {
         self
     }
 
+    /// The same refusal as a dialect with bodies of its own has it.
+    #[must_use]
+    pub fn in_other_words(mut self, status: StatusCode, body: serde_json::Value) -> Self {
+        self.status = status;
+        self.body = Some(Arc::new(body));
+        self
+    }
+
+    /// Whether a dialect has given it a body of its own.
+    pub fn has_own_body(&self) -> bool {
+        self.body.is_some()
+    }
+
     pub fn status(&self) -> StatusCode {
         self.status
+    }
+
+    pub fn code(&self) -> &'static str {
+        self.code
+    }
+
+    pub fn retry_after_seconds(&self) -> Option<u64> {
+        self.retry_after_seconds
     }
 
     pub fn message(&self) -> &str {
@@ -89,13 +115,18 @@ impl ApiError {
 
     /// The answer, with the id that the caller can name when asking about it.
     pub fn render(&self, request_id: &str) -> Response {
-        let body = Body {
-            code: self.code,
-            message: &self.message,
-            fields: &self.fields,
-            request_id,
+        let mut response = match &self.body {
+            Some(body) => (self.status, axum::Json(body.as_ref())).into_response(),
+            None => {
+                let body = Body {
+                    code: self.code,
+                    message: &self.message,
+                    fields: &self.fields,
+                    request_id,
+                };
+                (self.status, axum::Json(body)).into_response()
+            }
         };
-        let mut response = (self.status, axum::Json(body)).into_response();
         let headers = response.headers_mut();
         if let Some(seconds) = self.retry_after_seconds {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
@@ -132,6 +163,7 @@ impl From<Error> for ApiError {
             fields,
             retry_after_seconds,
             cause,
+            body: None,
         }
     }
 }

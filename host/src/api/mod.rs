@@ -15,6 +15,7 @@ mod input;
 mod metrics;
 mod openapi;
 mod paging;
+mod rdb;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -77,6 +78,7 @@ impl Api {
 fn described() -> OpenApiRouter<Api> {
     OpenApiRouter::with_openapi(openapi::base())
         .merge(databases::routes())
+        .merge(rdb::routes())
         .merge(admin::routes())
         .merge(health::routes())
         .merge(openapi::routes())

@@ -18,6 +18,7 @@ use utoipa_axum::routes;
 
 use super::Api;
 use super::error::Body;
+use super::rdb::ErrorBody;
 
 /// The same bytes for every start of a build.
 static DOCUMENT: LazyLock<Bytes> = LazyLock::new(|| document().to_string().into());
@@ -39,9 +40,11 @@ not have is answered with 405 and `Allow`, a path that is not there with 404. Un
     ),
     security(("bearer" = []), ("token" = [])),
     modifiers(&Keys),
-    components(schemas(Body)),
+    components(schemas(Body, ErrorBody)),
     tags(
         (name = "databases", description = "What every key may ask for, about the databases of its project."),
+        (name = "rdb", description = "The same databases as another service's clients know them, as they are. Errors have \
+bodies of their own, `rdb.Error`, and what a request leaves unset may be null."),
         (name = "admin", description = "For operators: needs an admin key."),
         (name = "berth", description = "About Berth itself. Needs no key."),
     ),

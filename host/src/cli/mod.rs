@@ -2,6 +2,7 @@
 
 mod admin_key;
 mod config;
+mod key;
 mod serve;
 mod store;
 
@@ -35,6 +36,9 @@ enum Command {
     /// The key that opens everything.
     #[command(subcommand)]
     AdminKey(admin_key::Command),
+    /// The keys of callers, while Berth does not run.
+    #[command(subcommand)]
+    Key(key::Command),
     /// The records of a data directory, as text.
     #[command(subcommand)]
     Store(store::Command),
@@ -59,6 +63,7 @@ pub fn run() -> ExitCode {
         Command::Serve(serve) => serve.run(),
         Command::Config(command) => command.run(),
         Command::AdminKey(command) => command.run(),
+        Command::Key(command) => command.run(),
         Command::Store(command) => command.run(),
     };
     match done {

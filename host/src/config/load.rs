@@ -13,7 +13,7 @@ use super::Config;
 const DEFAULTS: &str = include_str!("../../data/defaults.toml");
 
 /// Tables of named things that an operator's file replaces whole: who lists two regions has two.
-const REPLACED_WHOLE: [&str; 3] = ["regions", "plans", "projects"];
+const REPLACED_WHOLE: [&str; 4] = ["regions", "plans", "node_types", "projects"];
 
 /// Ports that this and later ones are given to outgoing connections on Linux by default.
 const FIRST_EPHEMERAL_PORT: u16 = 32_768;
@@ -194,6 +194,17 @@ impl Config {
                 );
             }
         }
+        for (name, node) in &self.node_types {
+            if node.vcpus == 0 || node.memory_gb == 0 {
+                return at(
+                    &["node_types", name],
+                    "must have processor and memory above zero",
+                );
+            }
+            if self.plans.contains_key(name) {
+                return at(&["node_types", name], "is the name of a plan too");
+            }
+        }
         for (name, project) in &self.projects {
             let same_id =
                 |(other, p): (&String, &super::Project)| other != name && p.id == project.id;
@@ -357,6 +368,14 @@ mod tests {
             (
                 "[callers]\nconcurrent = 0\n",
                 "line 2: `callers.concurrent` must be",
+            ),
+            (
+                "[node_types]\na = { vcpus = 0, memory_gb = 1, generation = \"v1\", range = \"\" }\n",
+                "line 2: `node_types.a` must have",
+            ),
+            (
+                "[node_types.db-s-1vcpu-1gb]\nvcpus = 1\nmemory_gb = 1\ngeneration = \"v1\"\nrange = \"\"\n",
+                "line 1: `node_types.db-s-1vcpu-1gb` is the name of a plan",
             ),
             ("[callers]\nburst = 0\n", "line 2: `burst = 0`"),
             (

@@ -1,5 +1,6 @@
 //! From the operator's settings to what each subsystem is given.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use nix::unistd::geteuid;
@@ -12,11 +13,12 @@ use crate::model::{Error, NodeName, ProjectId, Result};
 use crate::operations::NodeConfig;
 use crate::runtime::{InstanceBounds, Limits, OnCall, Programs, ProgramsError, RuntimeConfig};
 use crate::service::Catalogue;
-use crate::service::catalogue::StorageBounds;
+use crate::service::catalogue::{NodeType, StorageBounds};
 use crate::supervisor::SupervisorConfig;
 use crate::telemetry::Traces;
 
 const MIB: u64 = 1 << 20;
+const GB: u64 = 1_000_000_000;
 
 impl Config {
     pub fn callers(&self) -> CallerLimits {
@@ -78,6 +80,23 @@ impl Config {
             };
             (name.clone(), size)
         });
+        let node_types = self.node_types.iter().map(|(name, node)| {
+            let node = NodeType {
+                size: NodeSize {
+                    cpu_millis: node.vcpus.saturating_mul(1000),
+                    memory_bytes: node.memory_gb.saturating_mul(GB),
+                },
+                vcpus: node.vcpus,
+                local_gb: node.local_gb,
+                description: node.description.clone(),
+                generation: node.generation,
+                range: node.range.clone(),
+                disabled: node.disabled,
+                beta: node.beta,
+                stock: node.stock,
+            };
+            (name.clone(), node)
+        });
         let projects = self.projects.iter().map(|(alias, project)| Project {
             id: ProjectId(project.id),
             alias: alias.clone(),
@@ -90,6 +109,8 @@ impl Config {
                 .map(|(name, region)| (name.clone(), region.target.clone()))
                 .collect(),
             plans: plans.collect(),
+            node_types: node_types.collect(),
+            storage_classes: BTreeSet::new(),
             storage: StorageBounds {
                 default_gb: self.storage.default_gb,
                 min_gb: self.storage.min_gb,

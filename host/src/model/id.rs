@@ -59,6 +59,24 @@ uuid_id!(
     KeyId
 );
 
+/// Letters and digits that an access key is made of.
+const ACCESS_KEY_DIGITS: &[u8; 36] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ";
+
+impl KeyId {
+    /// What clients that send a pair of keys call the public half: `SCW` and 17 letters and digits. It follows from
+    /// the id.
+    pub fn access_key(self) -> String {
+        let mut rest = self.0.as_u128();
+        let mut digits = [b'0'; 17];
+        for digit in digits.iter_mut().rev() {
+            // Below 36, so it fits.
+            *digit = ACCESS_KEY_DIGITS[(rest % 36) as usize];
+            rest /= 36;
+        }
+        format!("SCW{}", String::from_utf8_lossy(&digits))
+    }
+}
+
 macro_rules! text_id {
     ($(#[$doc:meta])* $name:ident) => {
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize, ToSchema)]

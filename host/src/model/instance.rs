@@ -217,7 +217,8 @@ impl Instance {
         }
         self.phase = self.phase.end(kind, outcome);
         self.operation = None;
-        self.failure = failure;
+        // What runs as it did before has not failed: the operation says what could not be changed.
+        self.failure = failure.filter(|_| self.phase != Phase::Running);
         self.updated_at = now;
         if self.phase == Phase::Deleted {
             self.deleted_at = Some(now);

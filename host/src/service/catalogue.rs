@@ -1,12 +1,14 @@
 //! What can be had: regions, plans, sizes, projects, as the operator configured them, and engines in the
 //! versions that can run here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
 
 use super::Control;
 use crate::model::plugin::{EngineDescription, EngineVersion, Stage};
 use crate::model::project::Project;
-use crate::model::resources::NodeSize;
+use crate::model::resources::{DEFAULT_STORAGE_CLASS, NodeSize};
 use crate::model::{FieldProblem, ProjectId};
 use crate::runtime::MissingProgram;
 
@@ -15,8 +17,46 @@ pub struct Catalogue {
     /// Region to target.
     pub regions: BTreeMap<String, String>,
     pub plans: BTreeMap<String, NodeSize>,
+    /// More sizes, with what one dialect tells of them. No name is both a plan's and a node type's.
+    pub node_types: BTreeMap<String, NodeType>,
     pub storage: StorageBounds,
+    /// Places that data can be in, by name.
+    pub storage_classes: BTreeSet<String>,
     pub projects: Vec<Project>,
+}
+
+/// A size of node, with what its dialect tells of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeType {
+    pub size: NodeSize,
+    pub vcpus: u32,
+    /// Storage of its own; none if it has none.
+    pub local_gb: Option<u32>,
+    pub description: String,
+    pub generation: Generation,
+    pub range: String,
+    /// Kept for those who have one; nobody can have another.
+    pub disabled: bool,
+    pub beta: bool,
+    pub stock: Stock,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Generation {
+    V1,
+    V2,
+    V3,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stock {
+    #[default]
+    Available,
+    LowStock,
+    /// None can be made now.
+    OutOfStock,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +71,13 @@ impl Catalogue {
         self.projects.iter().find(|project| project.id == id)
     }
 
+    /// By its alias or its id.
+    pub(super) fn named_project(&self, name: &str) -> Option<&Project> {
+        let id: Option<ProjectId> = name.parse().ok();
+        let named = |project: &&Project| project.alias == name || Some(project.id) == id;
+        self.projects.iter().find(named)
+    }
+
     pub(super) fn region_target(&self, name: &str) -> Result<&str, FieldProblem> {
         let target = self.regions.get(name);
         target.map(String::as_str).ok_or_else(|| {
@@ -42,10 +89,36 @@ impl Catalogue {
         })
     }
 
-    pub(super) fn size(&self, plan: &str) -> Result<NodeSize, FieldProblem> {
-        self.plans.get(plan).copied().ok_or_else(|| {
-            FieldProblem::new("plan", "is not a plan here", one_of(self.plans.keys()))
+    /// The one that was asked for, or the data directory itself.
+    pub(super) fn storage_class<'c>(
+        &'c self,
+        asked: Option<&'c str>,
+    ) -> Result<&'c str, FieldProblem> {
+        let Some(name) = asked else {
+            return Ok(DEFAULT_STORAGE_CLASS);
+        };
+        let known = name == DEFAULT_STORAGE_CLASS || self.storage_classes.contains(name);
+        known.then_some(name).ok_or_else(|| {
+            let help = one_of(self.storage_classes.iter());
+            FieldProblem::new("storage_class", "is not a storage class here", help)
         })
+    }
+
+    pub(super) fn size(&self, plan: &str) -> Result<NodeSize, FieldProblem> {
+        if let Some(size) = self.plans.get(plan) {
+            return Ok(*size);
+        }
+        let reason = match self.node_types.get(plan) {
+            Some(node) if node.disabled => "is not offered any more",
+            Some(node) if node.stock == Stock::OutOfStock => "is out of stock",
+            Some(node) => return Ok(node.size),
+            None => "is not a plan here",
+        };
+        let node_types = self.node_types.iter();
+        let offered =
+            node_types.filter(|(_, node)| !node.disabled && node.stock != Stock::OutOfStock);
+        let names = self.plans.keys().chain(offered.map(|(name, _)| name));
+        Err(FieldProblem::new("plan", reason, one_of(names)))
     }
 }
 
@@ -105,7 +178,7 @@ impl Control {
         Err(FieldProblem::new("version", reason, help))
     }
 
-    fn missing(&self, version: &EngineVersion) -> Vec<MissingProgram> {
+    pub(super) fn missing(&self, version: &EngineVersion) -> Vec<MissingProgram> {
         self.plugins()
             .missing_programs(&version.programs, &version.label)
     }

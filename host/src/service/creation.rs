@@ -4,11 +4,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Caller, Control, unbroken};
+use super::{Caller, Control, settings, unbroken};
 use crate::model::instance::{Name, NewInstance, Spec};
+use crate::model::plugin::Secrets;
 use crate::model::policy::Policy;
-use crate::model::resources::DEFAULT_STORAGE_CLASS;
-use crate::model::{Error, FieldProblem, Instance, InstanceId, Kind, OperationKind, Result};
+use crate::model::setting::Settings;
+use crate::model::user::check_password;
+use crate::model::{
+    Error, FieldProblem, Instance, InstanceId, Kind, OperationKind, ProjectId, Result, Secret,
+};
 use crate::runtime::{Engine, Target};
 use crate::store::repo::{Begun, Idempotency};
 use crate::store::view::OperationQuery;
@@ -23,6 +27,14 @@ pub struct Draft {
     pub region: Option<String>,
     pub storage_gb: Option<i64>,
     pub replicas: Option<i64>,
+    /// Where it shall belong; the caller's own project when it is not said.
+    pub project: Option<ProjectId>,
+    /// First user, with a password that the caller chose.
+    pub user: Option<(String, Secret)>,
+    pub storage_class: Option<String>,
+    /// Settings that are fixed when it is made.
+    pub init_settings: Settings,
+    pub policy: Policy,
     /// The request as it was sent, for telling a repetition from another request.
     pub idempotency: Option<(String, [u8; 32])>,
     pub problems: Vec<FieldProblem>,
@@ -39,6 +51,7 @@ pub struct Created {
 struct Resolved {
     new: NewInstance,
     engine: Arc<dyn Engine>,
+    password: Option<Secret>,
 }
 
 impl Control {
@@ -61,20 +74,30 @@ impl Control {
                 replayed: true,
             });
         }
-        let Resolved { new, engine } = self.resolve(caller, draft)?;
-        engine.validate(InstanceId::generate(), &new.spec).await?;
+        let Resolved {
+            new,
+            engine,
+            password,
+        } = self.resolve(caller, draft)?;
+        let id = InstanceId::generate();
+        engine.validate(id, &new.spec).await?;
         self.check_load()?;
 
-        let project = self.catalogue().project(caller.project).ok_or_else(|| {
+        let project = self.catalogue().project(new.project).ok_or_else(|| {
             Error::new(Kind::Denied, "the key's project is not configured any more")
         })?;
+        let mut secrets = Secrets::new();
+        if let Some(password) = password {
+            let login = engine.first_login(id, &new.spec).await?;
+            secrets.insert(login.secret, password);
+        }
         let promise = self.promise(project, new.spec.storage_gb)?;
         let operation = self
             .executor()
             .new_operation(OperationKind::Create, caller.request_id.clone());
         let begun = self
             .repo()
-            .begin_create(new, operation, idempotency)
+            .begin_create_with(new, operation, idempotency, &secrets)
             .await?;
         drop(promise);
         self.executor().wake();
@@ -136,6 +159,24 @@ impl Control {
             let help = format!("at least {least} MiB of memory");
             problems.add("plan", "is too small for this engine", &help);
         }
+        let class = draft.storage_class.as_deref();
+        let class = problems.take(catalogue.storage_class(class));
+        if let Some(engine) = &engine {
+            let described = engine.description();
+            if let Some((user, password)) = &draft.user {
+                problems.take(described.user_names.check("user", user));
+                problems.take(check_password("password", password));
+            }
+            if let Some(version) = version {
+                problems
+                    .0
+                    .extend(settings::check_initial(version, &draft.init_settings));
+            }
+        }
+        let project = draft.project.unwrap_or(caller.project);
+        if !caller.may_see(project) || catalogue.project(project).is_none() {
+            problems.add("project", "is not a project of yours", "");
+        }
         let version = version.map(|version| version.label.clone());
 
         let (true, Some(name), Some(engine), Some(version), Some(size), Some(storage_gb)) = (
@@ -148,11 +189,13 @@ impl Control {
         ) else {
             return Err(Error::invalid(problems.0));
         };
-        let (Some(plan), Some(region), Some(target_name)) = (draft.plan, draft.region, target_name)
+        let (Some(plan), Some(region), Some(target_name), Some(class)) =
+            (draft.plan, draft.region, target_name, class)
         else {
             return Err(Error::invalid(problems.0));
         };
         let target = self.find_target(&region, target_name)?;
+        let (user, password) = draft.user.unzip();
         let spec = Spec {
             name,
             engine: engine.description().name.clone(),
@@ -160,24 +203,28 @@ impl Control {
             size,
             storage_gb,
             replicas: 1,
-            user: None,
+            user,
             database: None,
             settings: Vec::new(),
-            init_settings: Vec::new(),
+            init_settings: draft.init_settings,
         };
         let new = NewInstance {
-            project: caller.project,
+            project,
             spec,
             plan,
             region,
             target: target_name.to_owned(),
-            storage_class: DEFAULT_STORAGE_CLASS.to_owned(),
-            policy: Policy::default(),
+            storage_class: class.to_owned(),
+            policy: draft.policy,
             node: self.parts().node.clone(),
             engine_digest: engine.digest().clone(),
             target_digest: target.digest().clone(),
         };
-        Ok(Resolved { new, engine })
+        Ok(Resolved {
+            new,
+            engine,
+            password,
+        })
     }
 
     fn find_engine(&self, name: &str, problems: &mut Problems) -> Result<Option<Arc<dyn Engine>>> {

@@ -6,7 +6,7 @@ use super::{Caller, Control, unbroken};
 use crate::model::confinement::Confinement;
 use crate::model::health::{Health, History};
 use crate::model::{Alias, Error, Instance, InstanceId, Operation, OperationKind, Result};
-use crate::store::view::{Cursor, InstanceQuery};
+use crate::store::view::{Cursor, InstanceQuery, Page};
 
 /// How a caller names an instance.
 #[derive(Clone, Debug)]
@@ -74,6 +74,22 @@ impl Control {
         }
     }
 
+    /// A part of the caller's instances, and how many there are in all.
+    pub fn page_of_instances(
+        &self,
+        caller: &Caller,
+        mut query: InstanceQuery,
+    ) -> Page<Arc<Instance>, Cursor> {
+        if let Some(own) = caller.scope() {
+            if query.project.is_some_and(|asked| asked != own) {
+                // Another project's are as if they were not there.
+                query.projects = Some(Vec::new());
+            }
+            query.project = Some(own);
+        }
+        self.repo().view().list(&query)
+    }
+
     /// Have it deleted. Asking again while that goes on, or when it is done, changes nothing.
     pub async fn delete_instance(
         &self,
@@ -133,7 +149,7 @@ impl Control {
         read.map_err(Error::internal)
     }
 
-    async fn have(
+    pub(super) async fn have(
         &self,
         caller: &Caller,
         which: &InstanceRef,

@@ -4,12 +4,69 @@
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::{Caller, Control};
+use super::{Caller, Control, unbroken};
 use crate::model::project::{ApiKey, Role};
-use crate::model::{Error, KeyId, ProjectId, Result, Secret};
+use crate::model::{ConflictReason, Error, FieldProblem, KeyId, ProjectId, Result, Secret};
 use crate::store::repo::Repo;
 
+/// What a new key shall be.
+#[derive(Clone, Debug)]
+pub struct NewKey {
+    /// A project's alias or id; the default project when it is not said.
+    pub project: Option<String>,
+    pub role: Role,
+    pub description: String,
+}
+
+/// Longest description of a key, in bytes.
+pub const LONGEST_DESCRIPTION: usize = 200;
+
 impl Control {
+    /// All keys, oldest first.
+    pub fn list_keys(&self) -> Vec<ApiKey> {
+        self.repo().api_keys()
+    }
+
+    /// Make a key. Its secret half is answered and kept nowhere.
+    pub async fn create_key(&self, caller: &Caller, new: NewKey) -> Result<(ApiKey, Secret)> {
+        let mut problems = Vec::new();
+        let project = match &new.project {
+            None => Some(caller.project),
+            Some(name) => self
+                .catalogue()
+                .named_project(name)
+                .map(|project| project.id),
+        };
+        if project.is_none() {
+            problems.push(FieldProblem::new(
+                "project",
+                "is not a project here",
+                "a project out of the host's configuration, by its alias or its id",
+            ));
+        }
+        let odd = new.description.chars().any(char::is_control);
+        if odd || new.description.len() > LONGEST_DESCRIPTION {
+            let help = format!("one line of at most {LONGEST_DESCRIPTION} bytes");
+            problems.push(FieldProblem::new("description", "is not allowed", help));
+        }
+        let Some(project) = project.filter(|_| problems.is_empty()) else {
+            return Err(Error::invalid(problems));
+        };
+        let repo = self.repo().clone();
+        unbroken(async move {
+            let secret = generate();
+            let key = record(&repo, &secret, project, new.role, &new.description).await?;
+            Ok((key, secret))
+        })
+        .await
+    }
+
+    /// Have a key known no more, by its id or its access key. The last one that may do everything stays.
+    pub async fn revoke_key(&self, which: &str) -> Result<()> {
+        let (repo, which) = (self.repo().clone(), which.to_owned());
+        unbroken(async move { revoke(&repo, &which).await }).await
+    }
+
     /// Who this key belongs to.
     pub fn authenticate(&self, secret: &str, request_id: Option<&str>) -> Result<Caller> {
         let key = self.repo().api_key(secret);
@@ -20,6 +77,15 @@ impl Control {
             role: key.role,
             request_id: request_id.map(str::to_owned),
         })
+    }
+}
+
+/// A role by its name.
+pub fn role(text: &str) -> Option<Role> {
+    match text {
+        "admin" => Some(Role::Admin),
+        "member" => Some(Role::Member),
+        _ => None,
     }
 }
 
@@ -36,14 +102,40 @@ pub async fn put(
     role: Role,
     description: &str,
 ) -> Result<KeyId> {
-    let id = KeyId::generate();
+    let key = record(repo, secret, project, role, description).await?;
+    Ok(key.id)
+}
+
+/// See `Control::revoke_key`.
+pub async fn revoke(repo: &Repo, which: &str) -> Result<()> {
+    let keys = repo.api_keys();
+    let named = |key: &&ApiKey| key.id.to_string() == which || key.id.access_key() == which;
+    let key = keys.iter().find(named);
+    let key = key.ok_or_else(|| Error::not_found("there is no such key"))?;
+    let admins = keys.iter().filter(|key| key.role == Role::Admin).count();
+    if key.role == Role::Admin && admins == 1 {
+        return Err(Error::conflict(
+            ConflictReason::NotAllowedNow,
+            "it is the only admin key: make another one first",
+        ));
+    }
+    repo.delete_api_key(key.id).await
+}
+
+async fn record(
+    repo: &Repo,
+    secret: &Secret,
+    project: ProjectId,
+    role: Role,
+    description: &str,
+) -> Result<ApiKey> {
     let key = ApiKey {
-        id,
+        id: KeyId::generate(),
         project,
         role,
         description: description.to_owned(),
         created_at: Timestamp::now(),
     };
-    repo.put_api_key(key, secret).await?;
-    Ok(id)
+    repo.put_api_key(key.clone(), secret).await?;
+    Ok(key)
 }

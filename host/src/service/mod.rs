@@ -2,15 +2,21 @@
 //! and get the model's own types back. Never knows HTTP, and changes nothing but through the repository's
 //! named commits and an engine's own calls.
 
+pub mod access;
 pub mod catalogue;
+mod certificate;
 pub mod creation;
 pub mod credentials;
 pub mod instances;
 pub mod keys;
+pub mod offer;
 pub mod operations;
 pub mod plugins;
+pub mod policies;
 mod quota;
 mod readiness;
+pub mod settings;
+pub mod users;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -24,12 +30,16 @@ use crate::runtime::Plugins;
 use crate::store::repo::Repo;
 use crate::supervisor::HealthBook;
 
+pub use access::AccessChange;
 pub use catalogue::Catalogue;
 pub use creation::{Created, Draft};
 pub use instances::InstanceRef;
+pub use policies::Patch;
+pub use settings::SettingsChange;
+pub use users::PrivilegeQuery;
 
 /// What lists can be asked for.
-pub use crate::store::view::{Cursor, InstanceQuery, OperationQuery};
+pub use crate::store::view::{Cursor, InstanceQuery, OperationQuery, Order, OrderBy};
 
 /// Everything that can be asked of Berth. Clones are the same one.
 #[derive(Clone)]

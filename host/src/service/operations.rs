@@ -80,6 +80,13 @@ impl Control {
         // A creation is made anew with the plugins of today: the old ones may be why it failed. What exists stays
         // with those that made it.
         let anew = match failed.kind {
+            // It is not kept for one that came to nothing.
+            OperationKind::Create if instance.spec.user.is_some() => {
+                return Err(Error::conflict(
+                    ConflictReason::NotAllowedNow,
+                    "the password that came with the request is gone: delete the database and create it anew",
+                ));
+            }
             OperationKind::Create => Some(self.plugins_again(&instance).await?),
             OperationKind::Stop
             | OperationKind::Start
@@ -98,6 +105,7 @@ impl Control {
                 instance.engine_digest.clone_from(engine.digest());
                 instance.target_digest.clone_from(target.digest());
             }
+            Ok(())
         };
         let (_, operation) = self.repo().begin_with(failed.instance, new, &bind).await?;
         self.executor().wake();

@@ -25,7 +25,22 @@ pub(super) struct Promise<'a> {
     storage_gb: u64,
 }
 
+/// What a project has of what it may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Used {
+    pub instances: u64,
+    pub storage_gb: u64,
+}
+
 impl Control {
+    pub fn used(&self, project: ProjectId) -> Used {
+        let view = self.repo().view();
+        Used {
+            instances: view.live_count(project),
+            storage_gb: view.storage_gb(project),
+        }
+    }
+
     pub(super) fn promise(&self, project: &Project, storage_gb: u32) -> Result<Promise<'_>> {
         let storage_gb = u64::from(storage_gb);
         let book = &self.0.promised;

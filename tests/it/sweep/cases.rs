@@ -336,9 +336,13 @@ async fn an_operation_of_another_node_is_not_touched() {
 #[tokio::test(start_paused = true)]
 async fn ports_that_others_use_are_passed_over_and_none_left_is_said() {
     let mut machine = Machine::new();
-    let taken = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    let port = taken.local_addr().unwrap().port();
-    machine.config.ports = port..=port;
+    // An instance needs two: one for its endpoint, one for the member behind it.
+    let (taken, port) = std::iter::repeat_with(|| TcpListener::bind(("127.0.0.1", 0)).unwrap())
+        .map(|listener| (listener.local_addr().unwrap().port(), listener))
+        .find(|(port, _)| *port < u16::MAX && TcpListener::bind(("127.0.0.1", port + 1)).is_ok())
+        .map(|(port, listener)| (listener, port))
+        .unwrap();
+    machine.config.ports = port..=port + 1;
     let node = started(&machine).await;
     let (_, operation) = node.create("portless").await.unwrap();
     let ended = node.ended(operation.id).await;
@@ -352,7 +356,10 @@ async fn ports_that_others_use_are_passed_over_and_none_left_is_said() {
         OperationStatus::Succeeded
     );
     let instance = node.repo.instance(instance.id).await.unwrap().unwrap();
-    assert_eq!(instance.endpoints[0].port, port);
+    let endpoint = &instance.endpoints[0];
+    let mut ports = [endpoint.port, endpoint.inner_port.unwrap()];
+    ports.sort_unstable();
+    assert_eq!(ports, [port, port + 1]);
     // Held by the first, it is nobody else's; given back with it, it is the next one's.
     let (_, operation) = node.create("late").await.unwrap();
     assert_eq!(

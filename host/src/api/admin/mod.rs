@@ -1,5 +1,6 @@
 //! The operator's API, `/admin/v1`: operations, plugins, and instances with what stands behind them.
 
+mod keys;
 mod wire;
 
 use axum::extract::State;
@@ -29,6 +30,7 @@ pub fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(start_instance))
         .routes(routes!(restart_instance))
         .routes(routes!(list_plugins))
+        .merge(keys::routes())
 }
 
 /// List operations

@@ -217,6 +217,7 @@ pub fn draft(mut fields: Fields, headers: &HeaderMap) -> Draft {
         replicas: fields.integer("replicas"),
         idempotency: None,
         problems: fields.finish(&FIELDS),
+        ..Draft::default()
     };
     match idempotency_key(headers) {
         Ok(key) => draft.idempotency = key.map(|key| (key, digest)),

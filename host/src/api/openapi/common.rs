@@ -3,10 +3,13 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::api::rdb;
+
 const METHODS: [&str; 8] = [
     "get", "put", "post", "delete", "options", "head", "patch", "trace",
 ];
 const ERROR: &str = "#/components/schemas/Error";
+const RDB_ERROR: &str = "#/components/schemas/rdb.Error";
 
 /// What decides about an operation's errors.
 #[derive(Clone, Copy)]
@@ -80,6 +83,65 @@ const COMMON: [Common; 10] = [
     },
 ];
 
+/// The same for the dialect with errors of its own.
+const COMMON_IN_RDB: [Common; 11] = [
+    Common {
+        status: "400",
+        description: "`invalid_arguments`: `details` says of each what is wrong and what would be right.",
+        applies: |_| true,
+    },
+    Common {
+        status: "401",
+        description: "`denied_authentication`: there is no key, or one that is not known.",
+        applies: |_| true,
+    },
+    Common {
+        status: "403",
+        description: "`permissions_denied` or `quotas_exceeded`.",
+        applies: |facts| facts.body,
+    },
+    Common {
+        status: "404",
+        description: "`not_found`: there is none with this name that the key may see.",
+        applies: |facts| facts.path,
+    },
+    Common {
+        status: "409",
+        description: "`transient_state`, while it is being changed, or `already_exists`.",
+        applies: |facts| facts.path,
+    },
+    Common {
+        status: "412",
+        description: "`precondition_failed`: something must be so that is not, or is not there yet.",
+        applies: |facts| facts.path,
+    },
+    Common {
+        status: "413",
+        description: "The body is larger than the host takes.",
+        applies: |facts| facts.body,
+    },
+    Common {
+        status: "423",
+        description: "`locked`: it is stopped.",
+        applies: |facts| facts.path,
+    },
+    Common {
+        status: "429",
+        description: "`too_many_requests`: ask again after a while.",
+        applies: |_| true,
+    },
+    Common {
+        status: "500",
+        description: "Something went wrong in the host. Its log says what, under the request's id.",
+        applies: |_| true,
+    },
+    Common {
+        status: "503",
+        description: "Something that is needed is not there now, or is `out_of_stock`: ask again after a while.",
+        applies: |_| true,
+    },
+];
+
 pub fn complete(document: &mut Value) {
     document["components"]["headers"] = headers();
     if let Some(schemas) = document["components"]["schemas"].as_object_mut() {
@@ -92,6 +154,7 @@ pub fn complete(document: &mut Value) {
         for method in METHODS {
             if let Some(operation) = item.get_mut(method) {
                 complete_operation(path, operation);
+                say_what_is_there(operation);
             }
         }
     }
@@ -108,18 +171,40 @@ fn complete_operation(path: &str, operation: &mut Value) {
     let Some(responses) = operation["responses"].as_object_mut() else {
         return;
     };
-    for common in COMMON.iter().filter(|common| (common.applies)(facts)) {
+    let (common, error): (&[Common], _) = if rdb::owns(path) {
+        (&COMMON_IN_RDB, RDB_ERROR)
+    } else {
+        (&COMMON, ERROR)
+    };
+    for common in common.iter().filter(|common| (common.applies)(facts)) {
         add(responses, common);
     }
     for (status, response) in responses {
         let is_error = status.as_str() >= "400";
         if is_error && response.get("content").is_none() {
-            response["content"] = json!({ "application/json": { "schema": { "$ref": ERROR } } });
+            response["content"] = json!({ "application/json": { "schema": { "$ref": error } } });
         }
         for (name, header) in headers_of(status) {
             response["headers"][name] = json!({ "$ref": format!("#/components/headers/{header}") });
         }
     }
+}
+
+/// Of the dialect that has a table of it: operations that are not there yet say so.
+fn say_what_is_there(operation: &mut Value) {
+    let row = operation["operationId"].as_str();
+    let row = row.and_then(|id| rdb::OPERATIONS.iter().find(|row| row.id == id));
+    let said = match row.map(|row| row.state) {
+        Some(rdb::State::Later(ability)) => {
+            format!("Not there yet: {}. It is refused.", ability.name())
+        }
+        Some(rdb::State::Empty(ability)) => {
+            format!("Not there yet: {}. There are none.", ability.name())
+        }
+        Some(rdb::State::There) | None => return,
+    };
+    operation["description"] = said.into();
+    operation["x-not-there-yet"] = true.into();
 }
 
 /// An answer says null rather than leave a field out; what it does leave out is described as never null. A request,

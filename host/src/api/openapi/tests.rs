@@ -69,7 +69,7 @@ fn every_operation_has_a_name_a_place_and_words() {
                 "{path} {status}"
             );
             assert!(
-                response["content"].is_object(),
+                response["content"].is_object() || status == "204",
                 "{path} {status} has no body"
             );
         }

@@ -9,11 +9,15 @@ use super::encoding::{Mark, Owner, StoredIdempotency, store_error};
 use super::{Begun, Idempotency, Repo, keys};
 use crate::model::instance::NewInstance;
 use crate::model::operation::NewOperation;
+use crate::model::plugin::Secrets;
 use crate::model::workload::Workload;
 use crate::model::{
     Alias, ConflictReason, Error, Instance, InstanceId, Operation, OperationId, Result,
 };
 use crate::store::StoreError;
+
+/// A change of an instance; made anew at each attempt.
+pub type Edit<'a> = &'a (dyn Fn(&mut Instance) -> Result<()> + Send + Sync);
 
 impl Repo {
     /// Accept a creation: the instance, its operation, its name and the idempotency record in one commit.
@@ -22,6 +26,18 @@ impl Repo {
         new: NewInstance,
         op: NewOperation,
         idempotency: Option<Idempotency>,
+    ) -> Result<Begun> {
+        let none = Secrets::new();
+        self.begin_create_with(new, op, idempotency, &none).await
+    }
+
+    /// The same, with secrets that the caller chose.
+    pub async fn begin_create_with(
+        &self,
+        new: NewInstance,
+        op: NewOperation,
+        idempotency: Option<Idempotency>,
+        secrets: &Secrets,
     ) -> Result<Begun> {
         let now = Timestamp::now();
         let operation_id = OperationId::generate();
@@ -53,6 +69,11 @@ impl Repo {
             draft.put(alias_key.clone(), &Owner(instance.id))?;
             draft.expect_absent(keys::instance(instance.id));
             draft.put_instance(shown.clone())?;
+            if !secrets.is_empty() {
+                let key = keys::secrets(instance.id);
+                let sealed = self.seal_secrets(&key, secrets)?;
+                draft.put_bytes(key, sealed);
+            }
             draft.expect_absent(keys::operation(operation_id));
             draft.put_operation(&operation, 0)?;
             draft.put(keys::open(operation_id), &Mark)?;
@@ -61,13 +82,7 @@ impl Repo {
             match self.commit(draft).await {
                 Ok(_) => return Ok(Begun::New(shown, operation)),
                 Err(StoreError::Conflict { key }) if key == slug_key => {
-                    return Err(Error::conflict(
-                        ConflictReason::NameTaken,
-                        format!(
-                            "a database named {:?} exists in this project",
-                            instance.spec.name.as_str()
-                        ),
-                    ));
+                    return Err(name_taken(&instance));
                 }
                 Err(StoreError::Conflict { key }) if key == alias_key => {
                     instance.alias = Alias::generate();
@@ -86,15 +101,15 @@ impl Repo {
         instance: InstanceId,
         op: NewOperation,
     ) -> Result<(Arc<Instance>, Operation)> {
-        self.begin_with(instance, op, &|_| {}).await
+        self.begin_with(instance, op, &|_| Ok(())).await
     }
 
-    /// The same, with a change of the instance in the same commit.
+    /// The same, with a change of the instance in the same commit. What it refuses is not begun.
     pub async fn begin_with(
         &self,
         instance: InstanceId,
         op: NewOperation,
-        edit: &(dyn Fn(&mut Instance) + Send + Sync),
+        edit: Edit<'_>,
     ) -> Result<(Arc<Instance>, Operation)> {
         let id = OperationId::generate();
         let mut lost = None;
@@ -106,6 +121,42 @@ impl Repo {
         }
         Err(gave_up(lost.unwrap_or_else(|| StoreError::Conflict {
             key: keys::instance(instance),
+        })))
+    }
+
+    /// Change what needs no operation: a name, or what its owner decided. Answers it as it is then.
+    pub async fn edit(&self, id: InstanceId, edit: Edit<'_>) -> Result<Arc<Instance>> {
+        let mut lost = None;
+        for _ in 0..ATTEMPTS {
+            let (before, version) = self.read_instance(id).await?;
+            let mut instance = before.clone();
+            edit(&mut instance)?;
+            if instance == before {
+                return Ok(Arc::new(instance));
+            }
+            instance.updated_at = Timestamp::now();
+            let mut draft = Draft::default();
+            draft.expect_version(keys::instance(id), version);
+            let slug = |of: &Instance| keys::slug(of.project, &of.spec.name.slug());
+            let (old, new) = (slug(&before), slug(&instance));
+            if old != new {
+                draft.expect_absent(new.clone());
+                draft.put(new.clone(), &Owner(id))?;
+                draft.delete(old);
+            }
+            let instance = Arc::new(instance);
+            draft.put_instance(instance.clone())?;
+            match self.commit(draft).await {
+                Ok(_) => return Ok(instance),
+                Err(StoreError::Conflict { key }) if key == new => {
+                    return Err(name_taken(&instance));
+                }
+                Err(conflict @ StoreError::Conflict { .. }) => lost = Some(conflict),
+                Err(error) => return Err(store_error(error)),
+            }
+        }
+        Err(gave_up(lost.unwrap_or_else(|| StoreError::Conflict {
+            key: keys::instance(id),
         })))
     }
 
@@ -131,13 +182,13 @@ impl Repo {
         instance_id: InstanceId,
         mut new: NewOperation,
         id: OperationId,
-        edit: &(dyn Fn(&mut Instance) + Send + Sync),
+        edit: Edit<'_>,
     ) -> Result<Result<(Arc<Instance>, Operation), StoreError>> {
         let now = Timestamp::now();
         let (mut instance, version) = self.read_instance(instance_id).await?;
         let held_by = instance.operation;
         instance.begin(new.kind, id, now)?;
-        edit(&mut instance);
+        edit(&mut instance)?;
 
         let mut draft = Draft::default();
         draft.expect_version(keys::instance(instance_id), version);
@@ -208,4 +259,10 @@ impl Repo {
         })?;
         Ok(Some(Arc::new(instance)))
     }
+}
+
+fn name_taken(instance: &Instance) -> Error {
+    let name = instance.spec.name.as_str();
+    let message = format!("a database named {name:?} exists in this project");
+    Error::conflict(ConflictReason::NameTaken, message)
 }

@@ -16,13 +16,19 @@ use crate::model::{Error, Instance, Phase, ProjectId, Result};
 #[derive(Clone, Debug, Default)]
 pub struct InstanceQuery {
     pub project: Option<ProjectId>,
+    /// Those of any of these projects.
+    pub projects: Option<Vec<ProjectId>>,
     pub phases: Vec<Phase>,
     pub engine: Option<String>,
     pub region: Option<String>,
     /// Regardless of case.
     pub name_contains: Option<String>,
+    /// Those that have all of these.
+    pub tags: Vec<String>,
     pub order: Order,
     pub after: Option<Cursor>,
+    /// How many are passed over, for who counts pages.
+    pub skip: usize,
     /// None is the whole list.
     pub limit: Option<usize>,
 }
@@ -98,7 +104,13 @@ impl InstanceQuery {
 
     fn fits(&self, instance: &Instance, needle: Option<&str>) -> bool {
         let same = |wanted: &Option<String>, is: &str| wanted.as_deref().is_none_or(|w| w == is);
+        let projects = self.projects.as_ref();
         same(&self.engine, &instance.spec.engine)
+            && projects.is_none_or(|projects| projects.contains(&instance.project))
+            && self
+                .tags
+                .iter()
+                .all(|tag| instance.policy.tags.contains(tag))
             && same(&self.region, &instance.region)
             && needle.is_none_or(|needle| {
                 let name = instance.spec.name.as_str().to_ascii_lowercase();
@@ -113,11 +125,16 @@ pub(super) fn list(inner: &Inner, query: &InstanceQuery) -> Page<Arc<Instance>, 
     let mut items = Vec::new();
     let mut last = None;
     let mut more = false;
+    let mut to_skip = query.skip;
     for place in merged(inner, query, query.after.as_ref()) {
         let Some(shown) = inner.instances.get(&place.id) else {
             continue;
         };
         if !query.fits(&shown.instance, needle.as_deref()) {
+            continue;
+        }
+        if to_skip > 0 {
+            to_skip -= 1;
             continue;
         }
         if items.len() == limit {
@@ -138,9 +155,9 @@ pub(super) fn list(inner: &Inner, query: &InstanceQuery) -> Page<Arc<Instance>, 
     }
 }
 
-/// All exact filters have totals that are kept; a part of a name must be looked for.
+/// What most lists filter by has totals that are kept; the rest must be looked for.
 fn total(inner: &Inner, query: &InstanceQuery, needle: Option<&str>) -> usize {
-    if needle.is_some() {
+    if needle.is_some() || query.projects.is_some() || !query.tags.is_empty() {
         return merged(inner, query, None)
             .filter_map(|place| inner.instances.get(&place.id))
             .filter(|shown| query.fits(&shown.instance, needle))

@@ -29,6 +29,9 @@ fn instance(random: &mut StdRng, id: InstanceId) -> Arc<Instance> {
     new.region = (*["nyc1", "fr-par"].choose(random).unwrap()).to_owned();
     new.spec.engine = (*["one", "two"].choose(random).unwrap()).to_owned();
     new.spec.storage_gb = random.random_range(1..100);
+    let tags = ["blue", "large", "old"].into_iter();
+    let tags = tags.filter(|_| random.random_bool(0.5)).map(str::to_owned);
+    new.policy.tags = tags.collect();
     let phase = *Phase::ALL.choose(random).unwrap();
     let created_at = Timestamp::UNIX_EPOCH + random.random_range(0..40).hours();
     Arc::new(Instance::recorded(
@@ -52,6 +55,14 @@ fn expected(all: &[Arc<Instance>], query: &InstanceQuery) -> Vec<Arc<Instance>> 
         let name = instance.spec.name.as_str().to_lowercase();
         shown
             && query.project.is_none_or(|id| id == instance.project)
+            && query
+                .projects
+                .as_ref()
+                .is_none_or(|ids| ids.contains(&instance.project))
+            && query
+                .tags
+                .iter()
+                .all(|tag| instance.policy.tags.contains(tag))
             && query.region.as_ref().is_none_or(|r| *r == instance.region)
             && query
                 .engine
@@ -91,6 +102,10 @@ fn queries(random: &mut StdRng) -> Vec<InstanceQuery> {
                     ..InstanceQuery::default()
                 };
                 query.project = maybe(random).then(|| project(random.random_range(0..4)));
+                query.projects = maybe(random).then(|| vec![project(0), project(2)]);
+                query.tags = maybe(random)
+                    .then(|| vec!["blue".to_owned(), "old".to_owned()])
+                    .unwrap_or_default();
                 query.region = maybe(random).then(|| "fr-par".to_owned());
                 query.engine = maybe(random).then(|| "one".to_owned());
                 query.name_contains = maybe(random).then(|| "RDER".to_owned());
@@ -150,6 +165,7 @@ fn lists_pages_and_totals_are_those_of_a_plain_list() {
             query.after = Some(Cursor::parse(&text, query.order, "cursor").unwrap());
         }
         assert_eq!(paged, expected, "{query:?}");
+        pages_by_number(&view, query, &expected);
     }
     for number in 0..4 {
         let id = project(number);
@@ -166,6 +182,30 @@ fn lists_pages_and_totals_are_those_of_a_plain_list() {
     }
     for instance in &all {
         assert_eq!(view.by_alias(&instance.alias).as_ref(), Some(instance));
+    }
+}
+
+/// Pages that are counted hold the same, also the one past the end.
+fn pages_by_number(view: &View, query: InstanceQuery, expected: &[Arc<Instance>]) {
+    for size in [1, 7, 1000] {
+        let mut numbered = Vec::new();
+        for page in 0.. {
+            let query = InstanceQuery {
+                after: None,
+                skip: page * size,
+                limit: Some(size),
+                ..query.clone()
+            };
+            let found = view.list(&query);
+            assert_eq!(found.total, expected.len(), "{query:?}");
+            if found.items.is_empty() {
+                break;
+            }
+            let full = found.items.len() == size;
+            assert!(full || found.next.is_none(), "{query:?}");
+            numbered.extend(found.items);
+        }
+        assert_eq!(numbered, expected, "{query:?}");
     }
 }
 
