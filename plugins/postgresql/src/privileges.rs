@@ -181,7 +181,7 @@ async fn exactly(
 async fn give_away(there: &Session, user: &str) -> Result<()> {
     let literal = escape_literal(user);
     let sql = format!(
-        "SELECT coalesce(string_agg(format('ALTER DATABASE %I OWNER TO %I', d.datname, r.rolname), '; '), '') AS back \
+        "SELECT coalesce(string_agg(format('ALTER DATABASE %I OWNER TO %I', d.datname, r.rolname), '; ') FILTER (WHERE d.oid IS NOT NULL), '') AS back \
          FROM pg_roles r LEFT JOIN pg_database d ON d.datdba = r.oid WHERE r.rolname = {literal} \
          AND EXISTS (SELECT FROM pg_shdepend s JOIN pg_database h ON h.oid = s.dbid \
            WHERE h.datname = current_database() AND s.refclassid = 'pg_authid'::regclass \

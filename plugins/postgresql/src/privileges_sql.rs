@@ -36,9 +36,10 @@ pub fn granted_to(user: &str) -> String {
     format!(
         "WITH it AS (SELECT oid, quote_ident(rolname) AS name FROM pg_roles WHERE rolname = {user}), \
          objects (what, owner, acl) AS ( \
-           SELECT format('%s %s', CASE relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, c.oid::regclass), relowner, \
-             relacl || ARRAY(SELECT e FROM pg_attribute a, unnest(a.attacl) e WHERE a.attrelid = c.oid) \
-             FROM pg_class c \
+           SELECT format('%s %s', CASE relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, oid::regclass), relowner, relacl \
+             FROM pg_class WHERE relacl IS NOT NULL \
+           UNION ALL SELECT format('TABLE %s', c.oid::regclass), c.relowner, a.attacl FROM pg_attribute a \
+             JOIN pg_class c ON c.oid = a.attrelid WHERE a.attacl IS NOT NULL \
            UNION ALL SELECT format('SCHEMA %I', nspname), nspowner, nspacl FROM pg_namespace \
            UNION ALL SELECT format('ROUTINE %s', oid::regprocedure), proowner, proacl FROM pg_proc WHERE proacl IS NOT NULL \
            UNION ALL SELECT format('TYPE %s', oid::regtype), typowner, typacl FROM pg_type WHERE typacl IS NOT NULL \

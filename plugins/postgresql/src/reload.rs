@@ -14,10 +14,12 @@ const LOOK: Duration = Duration::from_millis(5);
 /// A server that takes longer than this for it is in trouble.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// What of the files the server would not take. What only a restart can change is shown there as an error too.
-const REFUSED: &str = "SELECT coalesce(f.name, '') AS name, f.error, s.min_val, s.max_val FROM pg_file_settings f \
+/// What of the files the server would not take. What only a restart can change is shown there as an error too; where
+/// its line is gone, without a name.
+const REFUSED: &str = "SELECT coalesce(f.name, '') AS name, f.error FROM pg_file_settings f \
     LEFT JOIN pg_settings s ON lower(s.name) = lower(f.name) \
-    WHERE f.error IS NOT NULL AND s.context IS DISTINCT FROM 'postmaster' ORDER BY f.seqno";
+    WHERE f.error IS NOT NULL AND s.context IS DISTINCT FROM 'postmaster' \
+    AND NOT (f.name IS NULL AND f.error LIKE '%cannot be changed without restarting%') ORDER BY f.seqno";
 
 /// Answers the settings that wait for a restart.
 pub async fn reload(instance: &Instance) -> Result<Vec<String>> {

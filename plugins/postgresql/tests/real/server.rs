@@ -76,7 +76,7 @@ impl Server {
             .prefix("berth-pg-")
             .tempdir_in("/tmp")
             .expect("a directory");
-        let port = free_port();
+        let port = free_port(version);
         let secrets = secrets();
         let mut values = BTreeMap::from([
             ("volume:data".to_owned(), path(&dir, "data")),
@@ -409,9 +409,12 @@ fn fill(text: &str, values: &BTreeMap<String, String>) -> String {
     text
 }
 
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
-    listener.local_addr().expect("its address").port()
+/// Below those that the system gives to whoever asks for any, and for each version others.
+fn free_port(version: &str) -> u16 {
+    let first = 22_000 + 100 * version.parse::<u16>().expect("a number");
+    (first..first + 100)
+        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .expect("a free port")
 }
 
 fn path(dir: &tempfile::TempDir, name: &str) -> String {

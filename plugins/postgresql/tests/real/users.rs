@@ -175,7 +175,8 @@ fn removals(server: &Server) {
     for name in ["bob$-x", "Odd Name"] {
         delete(name).expect("a removal");
     }
-    server.ask("postgres", "DROP DATABASE anns; DROP ROLE team");
+    server.ask("postgres", "DROP DATABASE anns");
+    server.ask("postgres", "DROP ROLE team");
     assert_eq!(listed(server), [("app_user".to_owned(), true)]);
 }
 
