@@ -1,4 +1,7 @@
-//! An engine component as the host sees it: each call of the trait is one sandbox.
+//! An engine component as the host sees it: each call of the trait is one sandbox. What it is able to do besides
+//! stands in adapters of their own: see `abilities`.
+
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use berth_bindings::engine::exports::berth::plugin::{credentials, provisioning};
@@ -10,16 +13,17 @@ use crate::model::plugin::{Connection, EngineDescription, InstanceContext, Login
 use crate::model::workload::Workload;
 use crate::model::{Digest, Error, InstanceId, Result, Secret};
 
+use super::abilities::{Abilities, Exported, talk};
 use super::call::{Build, Pace, call};
 use super::directories::Directories;
 use super::sandbox::State;
 use super::scope::{CallScope, Redactor};
-use super::sockets::Network;
 use super::{Engine, Settings, Users, answers, check, convert};
 
 pub(super) struct ComponentEngine {
-    build: Build,
+    build: Arc<Build>,
     pre: InstancePre<State>,
+    abilities: Abilities,
     // Looked up in each sandbox, with their types: those that the call needs.
     provisioning: provisioning::GuestIndices,
     credentials: credentials::GuestIndices,
@@ -32,6 +36,7 @@ impl ComponentEngine {
     pub async fn load(
         build: Build,
         pre: EnginePre<State>,
+        exported: Exported,
         directories: Directories,
     ) -> Result<Self> {
         let lost = |e| Error::internal(format!("{e:#}"));
@@ -53,7 +58,9 @@ impl ComponentEngine {
         };
         let described = answers::unchanging(describe().await?, describe().await?, &build.manifest)?;
         let description = answers::engine_description(described, &build.manifest)?;
+        let build = Arc::new(build);
         Ok(Self {
+            abilities: Abilities::new(exported, &build, &pre, &directories),
             provisioning: provisioning::GuestIndices::new(&pre).map_err(lost)?,
             credentials: credentials::GuestIndices::new(&pre).map_err(lost)?,
             build,
@@ -69,21 +76,6 @@ impl ComponentEngine {
             instance: Some(id),
             ..CallScope::default()
         }
-    }
-
-    /// The scope of a call that talks to the instance's members.
-    fn with_network<'a>(
-        &self,
-        context: &'a InstanceContext,
-        more: impl IntoIterator<Item = &'a Secret>,
-    ) -> Result<CallScope> {
-        let files = self.directories.of(context.id, context.uid);
-        Ok(CallScope {
-            instance: Some(context.id),
-            network: Network::of(&context.dials, &context.endpoints, &files)?,
-            redactor: Redactor::new(&context.secrets, more),
-            ..CallScope::default()
-        })
     }
 }
 
@@ -105,11 +97,11 @@ impl Engine for ComponentEngine {
     }
 
     fn settings(&self) -> Option<&dyn Settings> {
-        None
+        self.abilities.settings()
     }
 
     fn users(&self) -> Option<&dyn Users> {
-        None
+        self.abilities.users()
     }
 
     async fn validate(&self, id: InstanceId, spec: &Spec) -> Result<()> {
@@ -141,7 +133,7 @@ impl Engine for ComponentEngine {
     }
 
     async fn bootstrap(&self, context: &InstanceContext) -> Result<()> {
-        let scope = self.with_network(context, None)?;
+        let scope = talk(&self.directories, context, None)?;
         let instance = convert::instance(context, &scope.network);
         let (call, outcome) = call!(
             self.provisioning,
@@ -154,7 +146,7 @@ impl Engine for ComponentEngine {
     }
 
     async fn observe(&self, context: &InstanceContext) -> Result<Vec<Observation>> {
-        let scope = self.with_network(context, None)?;
+        let scope = talk(&self.directories, context, None)?;
         let instance = convert::instance(context, &scope.network);
         let (call, outcome) = call!(
             self.provisioning,
@@ -224,7 +216,7 @@ impl Engine for ComponentEngine {
         login: &Login,
         password: &Secret,
     ) -> Result<bool> {
-        let scope = self.with_network(context, [password])?;
+        let scope = talk(&self.directories, context, [password])?;
         let instance = convert::instance(context, &scope.network);
         let login = convert::login_out(login);
         let (call, outcome) = call!(
@@ -243,7 +235,7 @@ impl Engine for ComponentEngine {
         login: &Login,
         password: &Secret,
     ) -> Result<()> {
-        let scope = self.with_network(context, [password])?;
+        let scope = talk(&self.directories, context, [password])?;
         let instance = convert::instance(context, &scope.network);
         let login = convert::login_out(login);
         let (call, outcome) = call!(

@@ -11,6 +11,7 @@ use wasmtime::component::Component;
 use super::{Plugin, Registry};
 use crate::model::plugin::PluginKind;
 use crate::model::{Digest, Error};
+use crate::runtime::abilities::Exported;
 use crate::runtime::builds::BuildError;
 use crate::runtime::call::Build;
 use crate::runtime::capability::log::one_line;
@@ -108,9 +109,10 @@ impl Registry {
         let unsound = |e: Error| e.public().to_owned();
         let plugin = match kind {
             PluginKind::Engine => {
+                let exported = Exported::find(&component, self.sandbox.engine(), &linked)?;
                 let pre = EnginePre::new(linked).map_err(incomplete)?;
                 let directories = self.machine.directories.clone();
-                let engine = ComponentEngine::load(build, pre, directories);
+                let engine = ComponentEngine::load(build, pre, exported, directories);
                 Plugin::Engine(Arc::new(engine.await.map_err(unsound)?))
             }
             PluginKind::Target => {
