@@ -299,8 +299,17 @@ async fn check_instance(machine: &Machine, node: &Node, instance: &Instance, exp
     }
     let live = machine.world.live(instance.id).expect("it lives");
     assert_eq!(live.running, expected.runs);
+    // What is stopped may have been so before it was given a new certificate: it is given that when it is started.
+    let given = |secrets: &Secrets| -> Secrets {
+        let counts = |name: &str| expected.runs || !name.starts_with("tls.");
+        let secrets = secrets.iter().filter(|(name, _)| counts(name));
+        secrets
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect()
+    };
     assert_eq!(
-        live.applied.secrets, secrets,
+        given(&live.applied.secrets),
+        given(&secrets),
         "it has other secrets than recorded"
     );
     assert_eq!(live.applied.endpoints, instance.endpoints);
