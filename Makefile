@@ -54,6 +54,7 @@ lint: tools ## check format, clippy (natively, and the components for wasm), she
 .PHONY: test
 test: servers plugins ## run all tests, with real servers (installs those it needs)
 	@scripts/install-schemathesis.sh "$(TARGET_DIR)"
+	@scripts/install-sdks.sh "$(TARGET_DIR)"
 	$(CARGO) build --locked --workspace --bins --tests
 	$(CARGO) test --locked --workspace
 

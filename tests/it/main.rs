@@ -10,6 +10,7 @@ mod kill;
 mod lifecycle;
 mod openapi;
 mod plugin_swap;
+mod rdb;
 mod runtime;
 mod shim;
 mod shutdown;

@@ -19,9 +19,10 @@ ports = "30500-30509"
 [projects.proj_default]
 id = "0d6f2c1e-6c57-4a8e-9a44-3f6f5f6b7c10"
 organization = "5b1f3c52-9d1b-4f0e-8a52-7a5d0f6c2e31"
-max_instances = 3
+max_instances = 4
 max_storage_gb = 1000
 "#;
+const PROJECT: &str = "0d6f2c1e-6c57-4a8e-9a44-3f6f5f6b7c10";
 const PORTS: std::ops::RangeInclusive<u16> = 30500..=30509;
 
 #[tokio::test]
@@ -38,8 +39,9 @@ async fn every_answer_is_as_the_document_says() {
     let config = data.path().join("berth.toml");
     fs::write(&config, CONFIG).unwrap();
     let mut host = Host::start_with(&data, &["--config", config.to_str().unwrap()]).await;
-    // So that there is always something to read, and two more can come and go.
+    // So that there is always something to read in both dialects, and two more can come and go.
     let resident = running(&host, "resident").await;
+    let (offer_of_rdb, places) = other_offer(&host).await;
 
     let home = Path::new(env!("CARGO_MANIFEST_DIR")).join("schemathesis");
     let output = Command::new(&program)
@@ -55,6 +57,8 @@ async fn every_answer_is_as_the_document_says() {
             "BERTH_EXAMPLES",
             examples(&host, &resident).await.to_string(),
         )
+        .env("BERTH_OTHER_OFFER", offer_of_rdb.to_string())
+        .env("BERTH_OTHER_PLACES", places.to_string())
         .current_dir(data.path())
         .kill_on_drop(true)
         .output()
@@ -133,6 +137,45 @@ async fn offer(host: &Host) -> Value {
         "plan_id": [body("x")["plan_id"]],
         "storage_gb": [1, 10, 16384],
     })
+}
+
+/// The same for the other dialect, and what its paths can name: an instance that stays, and one that is not there.
+async fn other_offer(host: &Host) -> (Value, Value) {
+    let region = "/rdb/v1/regions/fr-par";
+    let engines = host.get(&format!("{region}/database-engines"));
+    let engines = engines.await.expect(200);
+    let versions = engines["engines"][0]["versions"].as_array().unwrap();
+    let offered = versions.iter().filter(|version| version["disabled"] == false);
+    let offered: Vec<&Value> = offered.map(|version| &version["name"]).collect();
+    let offer = json!({
+        "engine": offered,
+        "node_type": ["db-dev-s", body("x")["plan_id"]],
+        "user_name": ["boss"],
+        "password": ["S3cret!pw"],
+        "volume_type": ["lssd", null],
+        "volume_size": [0, null, 5_000_000_000_u64],
+        "project_id": [null, PROJECT],
+        "organization_id": [null],
+    });
+    let resident = json!({
+        "name": "other resident", "engine": offered[0], "user_name": "boss", "password": "S3cret!pw",
+        "node_type": "db-dev-s",
+    });
+    let made = host.post(&format!("{region}/instances"), &resident).await.expect(200);
+    let path = format!("{region}/instances/{}", made["id"].as_str().unwrap());
+    let ready = wait_for("the other resident", async || {
+        let shown = host.get(&path).await.body;
+        (shown["status"] == "ready").then_some(shown)
+    });
+    let ready = ready.await;
+    let nobody = "018f0000-0000-4000-8000-000000000000";
+    let places = json!({
+        "region": ["fr-par"],
+        "instance_id": [made["id"], nobody],
+        "endpoint_id": [ready["endpoint"]["id"], nobody],
+        "name": ["boss", "nobody", "shop"],
+    });
+    (offer, places)
 }
 
 fn one_of(refused: &Value, field: &str) -> Vec<String> {
