@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use berth_bindings::settings::EngineSettingsPre;
-use berth_bindings::users::EngineUsersPre;
+use berth_bindings::settings::exports::berth::plugin::settings;
+use berth_bindings::users::exports::berth::plugin::users;
 use wasmtime::Engine;
 use wasmtime::component::{Component, InstancePre};
 
@@ -24,20 +24,21 @@ const USERS: &str = "berth:plugin/users";
 /// What a component exports of the abilities.
 #[derive(Default)]
 pub(super) struct Exported {
-    settings: Option<EngineSettingsPre<State>>,
-    users: Option<EngineUsersPre<State>>,
+    settings: Option<settings::GuestIndices>,
+    users: Option<users::GuestIndices>,
 }
 
 /// The abilities of one build, ready to be called.
 pub(super) struct Abilities {
-    settings: Option<Ability<EngineSettingsPre<State>>>,
-    users: Option<Ability<EngineUsersPre<State>>>,
+    settings: Option<Ability<settings::GuestIndices>>,
+    users: Option<Ability<users::GuestIndices>>,
 }
 
 /// One ability: what `call!` needs, and where the instances are that it is about.
-pub(super) struct Ability<P> {
+pub(super) struct Ability<E> {
     pub build: Arc<Build>,
-    pub pre: P,
+    pub pre: InstancePre<State>,
+    pub exports: E,
     directories: Directories,
 }
 
@@ -51,12 +52,11 @@ impl Exported {
         let mut found = Self::default();
         for (export, _) in component.component_type().exports(engine) {
             let unfit = |e| format!("it does not export what `{export}` must have: {e:#}");
-            let linked = || linked.clone();
             match export.split('@').next() {
                 Some(SETTINGS) => {
-                    found.settings = Some(EngineSettingsPre::new(linked()).map_err(unfit)?);
+                    found.settings = Some(settings::GuestIndices::new(linked).map_err(unfit)?);
                 }
-                Some(USERS) => found.users = Some(EngineUsersPre::new(linked()).map_err(unfit)?),
+                Some(USERS) => found.users = Some(users::GuestIndices::new(linked).map_err(unfit)?),
                 Some(_) | None => {}
             }
         }
@@ -65,14 +65,19 @@ impl Exported {
 }
 
 impl Abilities {
-    pub fn new(exported: Exported, build: &Arc<Build>, directories: &Directories) -> Self {
+    pub fn new(
+        exported: Exported,
+        build: &Arc<Build>,
+        pre: &InstancePre<State>,
+        directories: &Directories,
+    ) -> Self {
         Self {
             settings: exported
                 .settings
-                .map(|pre| Ability::new(build, pre, directories)),
+                .map(|exports| Ability::new(build, pre, exports, directories)),
             users: exported
                 .users
-                .map(|pre| Ability::new(build, pre, directories)),
+                .map(|exports| Ability::new(build, pre, exports, directories)),
         }
     }
 
@@ -85,11 +90,17 @@ impl Abilities {
     }
 }
 
-impl<P> Ability<P> {
-    fn new(build: &Arc<Build>, pre: P, directories: &Directories) -> Self {
+impl<E> Ability<E> {
+    fn new(
+        build: &Arc<Build>,
+        pre: &InstancePre<State>,
+        exports: E,
+        directories: &Directories,
+    ) -> Self {
         Self {
             build: Arc::clone(build),
-            pre,
+            pre: pre.clone(),
+            exports,
             directories: directories.clone(),
         }
     }

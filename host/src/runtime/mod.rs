@@ -18,6 +18,7 @@ mod on_call;
 mod paths;
 mod placeholder;
 mod plugins;
+mod pool;
 pub mod programs;
 mod registry;
 pub mod sandbox;

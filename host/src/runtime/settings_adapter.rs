@@ -1,24 +1,27 @@
 //! An engine's ability `settings`: each call of the trait is one sandbox.
 
 use async_trait::async_trait;
-use berth_bindings::settings::EngineSettingsPre;
+use berth_bindings::settings::exports::berth::plugin::settings as wit;
 
 use crate::model::Result;
 use crate::model::plugin::InstanceContext;
 
 use super::abilities::Ability;
 use super::call::{Pace, call};
-use super::sandbox::State;
 use super::{Settings, convert, setting_schemas};
 
 #[async_trait]
-impl Settings for Ability<EngineSettingsPre<State>> {
+impl Settings for Ability<wit::GuestIndices> {
     async fn reload(&self, context: &InstanceContext) -> Result<Vec<String>> {
         let scope = self.talk(context, None)?;
         let instance = convert::instance(context, &scope.network);
-        let (call, outcome) = call!(self, Pace::Talk, scope, "reload", |engine, store| {
-            engine.berth_plugin_settings().call_reload(store, &instance)
-        });
+        let (call, outcome) = call!(
+            self.exports,
+            Pace::Talk,
+            scope,
+            "reload",
+            |engine, store| { engine.call_reload(store, &instance) }
+        );
         setting_schemas::waiting(call.answer(outcome)?, &self.build.manifest)
     }
 }

@@ -2,7 +2,6 @@
 //! fits what was asked; see `user_answers`.
 
 use async_trait::async_trait;
-use berth_bindings::users::EngineUsersPre;
 use berth_bindings::users::exports::berth::plugin::users as wit;
 
 use crate::model::plugin::InstanceContext;
@@ -11,11 +10,10 @@ use crate::model::{Result, Secret};
 
 use super::abilities::Ability;
 use super::call::{Pace, call};
-use super::sandbox::State;
 use super::user_answers::Asked;
 use super::{Users, convert};
 
-impl Ability<EngineUsersPre<State>> {
+impl Ability<wit::GuestIndices> {
     fn asked(&self) -> Asked<'_> {
         Asked {
             manifest: &self.build.manifest,
@@ -24,15 +22,17 @@ impl Ability<EngineUsersPre<State>> {
 }
 
 #[async_trait]
-impl Users for Ability<EngineUsersPre<State>> {
+impl Users for Ability<wit::GuestIndices> {
     async fn list_users(&self, context: &InstanceContext) -> Result<Vec<User>> {
         let scope = self.talk(context, None)?;
         let instance = convert::instance(context, &scope.network);
-        let (call, outcome) = call!(self, Pace::Talk, scope, "list-users", |engine, store| {
-            engine
-                .berth_plugin_users()
-                .call_list_users(store, &instance)
-        });
+        let (call, outcome) = call!(
+            self.exports,
+            Pace::Talk,
+            scope,
+            "list-users",
+            |engine, store| { engine.call_list_users(store, &instance) }
+        );
         let found = call.answer(outcome)?.into_iter().map(user).collect();
         self.asked().users(found)
     }
@@ -46,15 +46,15 @@ impl Users for Ability<EngineUsersPre<State>> {
     ) -> Result<User> {
         let scope = self.talk(context, [password])?;
         let instance = convert::instance(context, &scope.network);
-        let (call, outcome) = call!(self, Pace::Talk, scope, "create-user", |engine, store| {
-            engine.berth_plugin_users().call_create_user(
-                store,
-                &instance,
-                name,
-                password.expose(),
-                admin,
-            )
-        });
+        let (call, outcome) = call!(
+            self.exports,
+            Pace::Talk,
+            scope,
+            "create-user",
+            |engine, store| {
+                engine.call_create_user(store, &instance, name, password.expose(), admin)
+            }
+        );
         let made = user(call.answer(outcome)?);
         self.asked().user(made, name, Some(admin))
     }
@@ -68,15 +68,15 @@ impl Users for Ability<EngineUsersPre<State>> {
         let scope = self.talk(context, &change.password)?;
         let instance = convert::instance(context, &scope.network);
         let password = change.password.as_ref().map(Secret::expose);
-        let (call, outcome) = call!(self, Pace::Talk, scope, "change-user", |engine, store| {
-            engine.berth_plugin_users().call_change_user(
-                store,
-                &instance,
-                name,
-                password,
-                change.admin,
-            )
-        });
+        let (call, outcome) = call!(
+            self.exports,
+            Pace::Talk,
+            scope,
+            "change-user",
+            |engine, store| {
+                engine.call_change_user(store, &instance, name, password, change.admin)
+            }
+        );
         let changed = user(call.answer(outcome)?);
         self.asked().user(changed, name, change.admin)
     }
@@ -84,11 +84,13 @@ impl Users for Ability<EngineUsersPre<State>> {
     async fn delete_user(&self, context: &InstanceContext, name: &str) -> Result<()> {
         let scope = self.talk(context, None)?;
         let instance = convert::instance(context, &scope.network);
-        let (call, outcome) = call!(self, Pace::Talk, scope, "delete-user", |engine, store| {
-            engine
-                .berth_plugin_users()
-                .call_delete_user(store, &instance, name)
-        });
+        let (call, outcome) = call!(
+            self.exports,
+            Pace::Talk,
+            scope,
+            "delete-user",
+            |engine, store| { engine.call_delete_user(store, &instance, name) }
+        );
         call.answer(outcome)
     }
 
@@ -100,15 +102,11 @@ impl Users for Ability<EngineUsersPre<State>> {
         let scope = self.talk(context, None)?;
         let instance = convert::instance(context, &scope.network);
         let (call, outcome) = call!(
-            self,
+            self.exports,
             Pace::Talk,
             scope,
             "list-databases",
-            |engine, store| {
-                engine
-                    .berth_plugin_users()
-                    .call_list_databases(store, &instance, sizes)
-            }
+            |engine, store| { engine.call_list_databases(store, &instance, sizes) }
         );
         let found = call.answer(outcome)?.into_iter().map(database).collect();
         self.asked().databases(found, sizes)
@@ -122,15 +120,11 @@ impl Users for Ability<EngineUsersPre<State>> {
         let scope = self.talk(context, None)?;
         let instance = convert::instance(context, &scope.network);
         let (call, outcome) = call!(
-            self,
+            self.exports,
             Pace::Talk,
             scope,
             "create-database",
-            |engine, store| {
-                engine
-                    .berth_plugin_users()
-                    .call_create_database(store, &instance, name)
-            }
+            |engine, store| { engine.call_create_database(store, &instance, name) }
         );
         let made = database(call.answer(outcome)?);
         self.asked().database(made, name)
@@ -140,15 +134,11 @@ impl Users for Ability<EngineUsersPre<State>> {
         let scope = self.talk(context, None)?;
         let instance = convert::instance(context, &scope.network);
         let (call, outcome) = call!(
-            self,
+            self.exports,
             Pace::Talk,
             scope,
             "delete-database",
-            |engine, store| {
-                engine
-                    .berth_plugin_users()
-                    .call_delete_database(store, &instance, name)
-            }
+            |engine, store| { engine.call_delete_database(store, &instance, name) }
         );
         call.answer(outcome)
     }
@@ -162,17 +152,12 @@ impl Users for Ability<EngineUsersPre<State>> {
         let scope = self.talk(context, None)?;
         let instance = convert::instance(context, &scope.network);
         let (call, outcome) = call!(
-            self,
+            self.exports,
             Pace::Talk,
             scope,
             "list-privileges",
             |engine, store| {
-                engine.berth_plugin_users().call_list_privileges(
-                    store,
-                    &instance,
-                    of_user,
-                    in_database,
-                )
+                engine.call_list_privileges(store, &instance, of_user, in_database)
             }
         );
         let found = call.answer(outcome)?.into_iter().map(privilege).collect();
@@ -188,15 +173,21 @@ impl Users for Ability<EngineUsersPre<State>> {
     ) -> Result<Privilege> {
         let scope = self.talk(context, None)?;
         let instance = convert::instance(context, &scope.network);
-        let (call, outcome) = call!(self, Pace::Talk, scope, "set-privilege", |engine, store| {
-            engine.berth_plugin_users().call_set_privilege(
-                store,
-                &instance,
-                of_user,
-                in_database,
-                permission_out(permission),
-            )
-        });
+        let (call, outcome) = call!(
+            self.exports,
+            Pace::Talk,
+            scope,
+            "set-privilege",
+            |engine, store| {
+                engine.call_set_privilege(
+                    store,
+                    &instance,
+                    of_user,
+                    in_database,
+                    permission_out(permission),
+                )
+            }
+        );
         let wanted = Privilege {
             user: of_user.to_owned(),
             database: in_database.to_owned(),

@@ -203,6 +203,11 @@ pub const CASES: &[Case] = &[
         "the clocks stand still",
     ),
     case(
+        "looking for what another call left",
+        Validate("leftovers"),
+        "nothing is left",
+    ),
+    case(
         "telling a secret in an error",
         Bootstrap("tell-secret"),
         "the password is [secret]",

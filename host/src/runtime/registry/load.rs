@@ -79,12 +79,13 @@ impl Registry {
         let _one_of_few = self.compiling.acquire().await.map_err(|e| e.to_string())?;
         self.machine.builds.learn(&digest, &manifest);
         let (registry, wanted) = (Arc::clone(self), digest.clone());
-        let (component, source) = tokio::task::spawn_blocking(move || {
-            weigh::check(&wasm).map_err(|e| e.to_string())?;
-            registry
-                .compiled
-                .load(registry.sandbox.engine(), &wanted, &wasm)
-                .map_err(|e| format!("it cannot be compiled: {e:#}"))
+        let (shape, component, source) = tokio::task::spawn_blocking(move || {
+            let shape = weigh::check(&wasm).map_err(|e| e.to_string())?;
+            let engine = registry.sandbox.engines.of(shape);
+            let loaded = registry.compiled.load(engine, &wanted, &wasm);
+            let (component, source) =
+                loaded.map_err(|e| format!("it cannot be compiled: {e:#}"))?;
+            Ok::<_, String>((shape, component, source))
         })
         .await
         .map_err(|e| format!("compiling it was interrupted: {e}"))??;
@@ -92,12 +93,18 @@ impl Registry {
         self.check_imports(&component, &manifest, &granted)?;
         let linked = self
             .sandbox
-            .linker(&granted)
+            .linker(shape, &granted)
             .and_then(|linker| linker.instantiate_pre(&component))
             .map_err(|e| format!("it imports what it cannot have: {e:#}"))?;
         let kind = manifest.kind;
         let (name, short) = (Arc::clone(&manifest.name), digest.short().to_owned());
-        let build = Build::new(digest, manifest, Arc::clone(&self.sandbox), self.limits);
+        let build = Build::new(
+            digest,
+            manifest,
+            shape,
+            Arc::clone(&self.sandbox),
+            self.limits,
+        );
         let incomplete = |e| format!("it does not export what its kind must: {e:#}");
         let unsound = |e: Error| e.public().to_owned();
         let plugin = match kind {
@@ -150,7 +157,7 @@ impl Registry {
         manifest: &Manifest,
         granted: &BTreeSet<Capability>,
     ) -> std::result::Result<(), String> {
-        for (import, _) in component.component_type().imports(self.sandbox.engine()) {
+        for (import, _) in component.component_type().imports(component.engine()) {
             let name = import.split('@').next().unwrap_or(import);
             let capability = match name {
                 "berth:plugin/process" => Capability::Process,
