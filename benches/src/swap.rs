@@ -134,6 +134,7 @@ fn variant(wasm: &[u8], n: u32) -> Vec<u8> {
 
 async fn open(data: &Path, plugins_dir: &Path, named: &Arc<Named>) -> Runtime {
     let config = RuntimeConfig {
+        storage: BTreeMap::new(),
         data_dir: data.to_owned(),
         plugins_dir: PathBuf::from(plugins_dir),
         grants: BTreeMap::<String, BTreeSet<_>>::new(),

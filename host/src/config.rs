@@ -179,6 +179,15 @@ pub struct Storage {
     pub default_gb: u32,
     pub min_gb: u32,
     pub max_gb: u32,
+    /// Besides `lssd`, which is the data directory.
+    pub classes: BTreeMap<String, StorageClass>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct StorageClass {
+    /// Where its databases are kept; below the data directory when it is relative.
+    pub dir: PathBuf,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]

@@ -18,6 +18,11 @@ pub mod process {
     pub use crate::bindings::target::berth::plugin::process::{
         Init, Service, State, Status, ensure, inspect, log_tail, remove_all, start, stop,
     };
+
+    /// Name of the unix socket, in the instance's run directory, by which a service of the target's own is told things.
+    pub const OWN_SOCKET: &str = "target.sock";
+    /// Where calls about the instance reach it, with plain `std::net`.
+    pub const OWN_ADDRESS: &str = "10.0.0.1:1";
 }
 
 /// Only here for [`target!`](crate::target!): that a type implements what a target must.

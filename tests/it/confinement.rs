@@ -266,8 +266,13 @@ async fn a_database_reads_nothing_of_another_and_shows_how_it_is_held() {
         .get(&format!("/admin/v1/instances/{id}"))
         .await
         .expect(200);
-    let held = &shown["confinement"][0];
+    // The proxy in front of it is held like it.
+    let [proxy, held] = [0, 1].map(|i| &shown["confinement"][i]);
+    assert_eq!(proxy["member"], "0-proxy", "{shown}");
     assert_eq!(held["member"], "pg-0", "{shown}");
+    for what in ["files_confined", "memory_bytes"] {
+        assert_eq!(proxy[what], held[what], "{shown}");
+    }
     if held["limits_missing"].is_null() {
         assert_eq!(
             held["memory_bytes"], shown["spec"]["size"]["memory_bytes"],

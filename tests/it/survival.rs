@@ -66,7 +66,7 @@ async fn a_host_that_dies_while_a_shim_starts_loses_nothing() {
         host.wait_status(&id, "running").await;
         psql(&credentials(&host, &id).await, "select 1").unwrap();
         let shims = data.processes().into_iter().filter(Process::is_shim);
-        assert_eq!(shims.count(), 1);
+        assert_eq!(shims.count(), 2, "the server's and the proxy's");
         destroy(&host, &id).await;
         data.nothing_but_the_host().await;
     }

@@ -1,7 +1,7 @@
 //! Reading `berth.toml`: its tables laid over the defaults, and every problem told with key and line.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Component, Path};
 
 use serde::Deserialize;
 use toml::Spanned;
@@ -9,6 +9,7 @@ use toml::de::{DeTable, DeValue, Deserializer};
 use tracing_subscriber::EnvFilter;
 
 use super::Config;
+use crate::model::resources::DEFAULT_STORAGE_CLASS;
 
 const DEFAULTS: &str = include_str!("../../data/defaults.toml");
 
@@ -194,6 +195,24 @@ impl Config {
                 );
             }
         }
+        for (name, class) in &self.storage.classes {
+            let table: &[&str] = &["storage", "classes", name];
+            if name == DEFAULT_STORAGE_CLASS {
+                return at(table, "is the data directory and has no other");
+            }
+            if !is_class_name(name) {
+                return at(
+                    table,
+                    "must be 1 to 32 lower-case letters, digits and hyphens",
+                );
+            }
+            if !class.dir.components().all(is_plain) {
+                return at(
+                    &[table, &["dir"]].concat(),
+                    "must be a directory, without `..`",
+                );
+            }
+        }
         for (name, node) in &self.node_types {
             if node.vcpus == 0 || node.memory_gb == 0 {
                 return at(
@@ -219,6 +238,21 @@ impl Config {
             return at(&["default_project"], "must be one of the projects");
         }
         None
+    }
+}
+
+/// It becomes the name of a file.
+fn is_class_name(name: &str) -> bool {
+    (1..=32).contains(&name.len())
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+}
+
+fn is_plain(component: Component<'_>) -> bool {
+    match component {
+        Component::RootDir | Component::Normal(_) => true,
+        Component::Prefix(_) | Component::CurDir | Component::ParentDir => false,
     }
 }
 
@@ -355,6 +389,14 @@ mod tests {
             (
                 "[storage]\ndefault_gb = 0\n",
                 "line 2: `storage.default_gb`",
+            ),
+            (
+                "[storage.classes.lssd]\ndir = \"/mnt\"\n",
+                "line 1: `storage.classes.lssd`",
+            ),
+            (
+                "[storage.classes.bssd]\ndir = \"../up\"\n",
+                "line 2: `storage.classes.bssd.dir`",
             ),
             (
                 "default_project = \"x\"\n",

@@ -1,6 +1,5 @@
 //! From the operator's settings to what each subsystem is given.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 
 use nix::unistd::geteuid;
@@ -8,7 +7,7 @@ use nix::unistd::geteuid;
 use super::Config;
 use crate::api::{CallerLimits, Pace};
 use crate::model::project::Project;
-use crate::model::resources::NodeSize;
+use crate::model::resources::{DEFAULT_STORAGE_CLASS, NodeSize};
 use crate::model::{Error, NodeName, ProjectId, Result};
 use crate::operations::NodeConfig;
 use crate::runtime::{InstanceBounds, Limits, OnCall, Programs, ProgramsError, RuntimeConfig};
@@ -109,8 +108,14 @@ impl Config {
                 .map(|(name, region)| (name.clone(), region.target.clone()))
                 .collect(),
             plans: plans.collect(),
+            storage_classes: self
+                .storage
+                .classes
+                .keys()
+                .cloned()
+                .chain([DEFAULT_STORAGE_CLASS.to_owned()])
+                .collect(),
             node_types: node_types.collect(),
-            storage_classes: BTreeSet::new(),
             storage: StorageBounds {
                 default_gb: self.storage.default_gb,
                 min_gb: self.storage.min_gb,
@@ -125,6 +130,12 @@ impl Config {
         let memory_bytes = usize::try_from(sandbox.memory_mib.saturating_mul(MIB));
         Ok(RuntimeConfig {
             data_dir: data_dir.to_owned(),
+            storage: self
+                .storage
+                .classes
+                .iter()
+                .map(|(class, storage)| (class.clone(), storage.dir.clone()))
+                .collect(),
             plugins_dir: plugins_dir.to_owned(),
             grants: self.grants.clone(),
             programs: self

@@ -12,8 +12,9 @@ use crate::model::plugin::InstanceContext;
 use crate::model::{Result, Secret};
 
 use super::call::Build;
+use super::directories::Directories;
 use super::sandbox::State;
-use super::scope::{CallScope, Directories, Redactor};
+use super::scope::{CallScope, Redactor};
 use super::sockets::Network;
 use super::{Settings, Users};
 
@@ -56,7 +57,9 @@ impl Exported {
                 Some(SETTINGS) => {
                     found.settings = Some(settings::GuestIndices::new(linked).map_err(unfit)?);
                 }
-                Some(USERS) => found.users = Some(users::GuestIndices::new(linked).map_err(unfit)?),
+                Some(USERS) => {
+                    found.users = Some(users::GuestIndices::new(linked).map_err(unfit)?);
+                }
                 Some(_) | None => {}
             }
         }

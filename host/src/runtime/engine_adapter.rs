@@ -15,17 +15,18 @@ use crate::model::{Digest, Error, InstanceId, Result, Secret};
 
 use super::abilities::{Abilities, Exported, talk};
 use super::call::{Build, Pace, call};
+use super::directories::Directories;
 use super::sandbox::State;
-use super::scope::{CallScope, Directories, Redactor};
+use super::scope::{CallScope, Redactor};
 use super::{Engine, Settings, Users, answers, check, convert};
 
 pub(super) struct ComponentEngine {
     build: Arc<Build>,
     pre: InstancePre<State>,
+    abilities: Abilities,
     // Looked up in each sandbox, with their types: those that the call needs.
     provisioning: provisioning::GuestIndices,
     credentials: credentials::GuestIndices,
-    abilities: Abilities,
     description: EngineDescription,
     directories: Directories,
 }
@@ -125,7 +126,9 @@ impl Engine for ComponentEngine {
             |engine, store| engine.call_plan(store, &spec)
         );
         let workload = convert::workload(call.answer(outcome)?);
-        check::workload(&workload, &self.build.manifest, self.directories.data())?;
+        for closed in self.directories.closed() {
+            check::workload(&workload, &self.build.manifest, closed)?;
+        }
         Ok(workload)
     }
 

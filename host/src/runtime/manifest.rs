@@ -9,6 +9,8 @@ use wasmparser::{Parser, Payload};
 
 use crate::model::plugin::PluginKind;
 
+use super::programs::is_version;
+
 /// The custom section it stands in.
 const SECTION: &str = "berth:manifest";
 /// Versions of the contract that this host speaks.
@@ -45,7 +47,7 @@ pub struct Manifest {
     pub version: String,
     /// The version of the contract it was written against.
     contract: String,
-    /// An engine: the programs it may ever run.
+    /// An engine: the programs that it may ever plan to run. A target: those that it runs itself beside them.
     #[serde(default)]
     programs: Vec<ProgramName>,
     /// A target: what it asks to be granted.
@@ -57,6 +59,8 @@ pub struct Manifest {
 #[serde(deny_unknown_fields)]
 struct ProgramName {
     name: String,
+    /// A target's: the version that it needs. Those of an engine's are in its description.
+    version: Option<String>,
 }
 
 /// Why a file was not taken for a plugin. The text is for the operator.
@@ -102,9 +106,15 @@ impl Manifest {
         Self::parse(found.ok_or(ManifestError::Missing)?)
     }
 
-    /// Names of the programs that an engine may ever run.
+    /// Names of the programs that may ever run for it.
     pub fn programs(&self) -> impl Iterator<Item = &str> {
         self.programs.iter().map(|program| program.name.as_str())
+    }
+
+    /// Names and versions of what a target runs itself.
+    pub fn own_programs(&self) -> impl Iterator<Item = (&str, &str)> {
+        let programs = self.programs.iter();
+        programs.filter_map(|program| Some((program.name.as_str(), program.version.as_deref()?)))
     }
 
     fn parse(bytes: &[u8]) -> Result<Self, ManifestError> {
@@ -146,8 +156,17 @@ impl Manifest {
             PluginKind::Engine if !self.capabilities.is_empty() => {
                 rule("an engine that asks for capabilities; there are none for engines".into())
             }
-            PluginKind::Target if !self.programs.is_empty() => {
-                rule("a target with programs; only engines name programs".into())
+            PluginKind::Target
+                if !self.programs.is_empty()
+                    && !self.capabilities.contains(&Capability::Process) =>
+            {
+                rule("a target with programs that does not ask for the capability `process` to run them".into())
+            }
+            PluginKind::Target
+                if self.own_programs().count() < self.programs.len()
+                    || !self.own_programs().all(|(_, version)| is_version(version)) =>
+            {
+                rule("a target with `programs` that lack the `version` that is needed".into())
             }
             PluginKind::Engine | PluginKind::Target => Ok(()),
         }
@@ -184,6 +203,13 @@ mod tests {
         let manifest = parse(GOOD).unwrap();
         assert_eq!(manifest.kind, PluginKind::Engine);
         assert_eq!(manifest.programs().collect::<Vec<_>>(), ["probe-server"]);
+        let target = GOOD
+            .replace("\"engine\"", "\"target\"")
+            .replace("kind", "capabilities = [\"process\"]\nkind");
+        assert!(parse(&target).is_err());
+        let target = parse(&format!("{target}\nversion = \"2\"")).unwrap();
+        let own: Vec<_> = target.own_programs().collect();
+        assert_eq!(own, [("probe-server", "2")]);
     }
 
     #[test]
@@ -194,7 +220,10 @@ mod tests {
             GOOD.replace("0.1.0", "0.2.0"),
             GOOD.replace("0.1.0", "0.10"),
             GOOD.replace("probe-server", "/bin/sh"),
+            // It could not run them.
             GOOD.replace("\"engine\"", "\"target\""),
+            GOOD.replace("\"engine\"", "\"target\"")
+                .replace("kind", "capabilities = [\"files\"]\nkind"),
             GOOD.replace("\"engine\"", "\"other\""),
             GOOD.replace("kind", "capabilities = [\"files\"]\nkind"),
             GOOD.replace("kind", "surprise = 1\nkind"),

@@ -10,6 +10,7 @@ mod check;
 mod clocks;
 mod compiled;
 mod convert;
+mod directories;
 mod engine_adapter;
 mod in_use;
 mod limiter;
@@ -61,6 +62,8 @@ pub use scope::InstanceBounds;
 pub struct RuntimeConfig {
     /// Builds, compiled code, instances and sockets are kept below it.
     pub data_dir: PathBuf,
+    /// Directories of instances of other storage classes; relative ones are below the data directory.
+    pub storage: BTreeMap<String, PathBuf>,
     /// Where the operator puts components, `*.wasm`.
     pub plugins_dir: PathBuf,
     /// What each plugin, by the name in its manifest, may have of what it asks for.
@@ -174,6 +177,10 @@ pub trait Users: Send + Sync {
 pub trait Target: Send + Sync {
     fn digest(&self) -> &Digest;
     fn description(&self) -> &TargetDescription;
+    /// Names and versions of the programs that it runs itself, beside those of the workload.
+    fn own_programs(&self) -> Vec<(String, String)> {
+        Vec::new()
+    }
 
     async fn apply(&self, context: &TargetContext) -> Result<()>;
     async fn observe(&self, context: &TargetContext) -> Result<Vec<MemberStatus>>;
@@ -198,9 +205,13 @@ pub trait Plugins: Send + Sync {
     fn engines(&self) -> Vec<Arc<dyn Engine>>;
     /// Every file that was found, also what was refused or is gone while instances depend on it.
     fn statuses(&self) -> Vec<PluginStatus>;
-    /// What keeps these programs from running here in this version: each missing one with the command
-    /// that installs it. Empty when all are there.
+    /// What keeps these programs from running here in this version, what targets run beside them among it: each
+    /// missing one with the command that installs it. Empty when all are there.
     fn missing_programs(&self, programs: &[String], version: &str) -> Vec<MissingProgram>;
+    /// See that instances of this storage class can be kept on this machine now.
+    fn check_storage(&self, _class: &str) -> Result<()> {
+        Ok(())
+    }
     /// How the members of an instance on this machine are held, as far as that is recorded. Reads files.
     fn confinement(&self, _instance: InstanceId) -> Vec<Confinement> {
         Vec::new()

@@ -14,9 +14,10 @@ use crate::model::{Digest, Error, InstanceId, Result};
 use super::builds::Builds;
 use super::capability::confinement;
 use super::compiled::CompiledCode;
+use super::directories::{Directories, tell_if_closed};
 use super::registry::{self, Plugin, Registry, Timing};
 use super::sandbox::Sandbox;
-use super::scope::{Directories, Machine};
+use super::scope::Machine;
 use super::{Engine, InUse, MissingProgram, Plugins, RuntimeConfig, Target, in_use};
 
 /// The components that were found, and all that running them needs.
@@ -66,12 +67,20 @@ impl Runtime {
         builds
             .remove_unfinished()
             .map_err(|e| Error::unavailable(format!("the kept builds cannot be used: {e}")))?;
+        let directories = Directories::new(&data_dir).with(config.storage);
+        directories.prepare().map_err(|e| {
+            Error::unavailable(format!("the instances' directories cannot be made: {e}"))
+        })?;
+        let mut bounds = config.bounds;
+        bounds
+            .hidden
+            .extend(directories.closed().skip(1).map(Path::to_owned));
         let machine = Arc::new(Machine {
-            directories: Directories::new(&data_dir),
+            directories,
             programs: Arc::new(config.programs),
             builds: Arc::new(builds),
             berth_exe: config.berth_exe,
-            bounds: Arc::new(config.bounds),
+            bounds: Arc::new(bounds),
         });
         confinement::report(&machine);
         let registry = Arc::new(Registry::new(registry::Parts {
@@ -154,7 +163,18 @@ impl Plugins for Runtime {
     }
 
     fn missing_programs(&self, programs: &[String], version: &str) -> Vec<MissingProgram> {
-        self.registry.machine.programs.missing(programs, version)
+        let here = &self.registry.machine.programs;
+        let mut missing = here.missing(programs, version);
+        for target in self.registry.live().targets.values() {
+            for (name, version) in target.own_programs() {
+                missing.extend(here.missing(&[name], &version));
+            }
+        }
+        missing
+    }
+
+    fn check_storage(&self, class: &str) -> Result<()> {
+        self.registry.machine.directories.check(class)
     }
 
     fn confinement(&self, instance: InstanceId) -> Vec<Confinement> {
@@ -173,24 +193,14 @@ fn prepare(data_dir: &Path) -> io::Result<std::path::PathBuf> {
         .create(data_dir)?;
     let data_dir = data_dir.canonicalize()?;
     make(&data_dir.join("plugins"), 0o700)?;
-    for dir in Directories::new(&data_dir).roots() {
-        make(dir, passage)?;
-    }
     if root {
         let mode = data_dir.metadata()?.permissions().mode();
         if mode & 0o001 == 0 {
             let open = std::fs::Permissions::from_mode(mode & 0o7777 | 0o011);
             std::fs::set_permissions(&data_dir, open)?;
         }
-        let closed = data_dir.ancestors().skip(1).find(|dir| {
-            dir.metadata()
-                .is_ok_and(|m| m.permissions().mode() & 0o001 == 0)
-        });
-        if let Some(closed) = closed {
-            tracing::warn!(
-                directory = %closed.display(),
-                "the instances' own users cannot pass through this directory to their data: choose another data directory or open it (chmod o+x)"
-            );
+        if let Some(above) = data_dir.parent() {
+            tell_if_closed(above);
         }
     }
     Ok(data_dir)

@@ -3,7 +3,7 @@
 //! a component said.
 
 use std::borrow::Cow;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::model::confinement::Wish;
@@ -12,6 +12,7 @@ use crate::model::resources::NodeSize;
 use crate::model::{InstanceId, Secret};
 
 use super::builds::Builds;
+use super::directories::Directories;
 use super::programs::Programs;
 use super::sockets::Network;
 
@@ -30,10 +31,10 @@ pub struct CallScope {
 /// The directories of one instance on this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileScope {
-    /// `D/instances/<uuid>`: the host's own, entered by the instance's group. It holds what is the
-    /// instance user's, and `.berth`, which is the host's.
+    /// `D/instances/<uuid>`, where D is the storage class's: the host's own, entered by the instance's group. It
+    /// holds what is the instance user's, and `.berth`, which is the host's.
     pub instance_dir: PathBuf,
-    /// `D/run/<12 hexadecimal digits>`: the instance user's, for sockets. Nothing in it can be trusted.
+    /// `run/<12 hexadecimal digits>` below the data directory: the instance user's, for sockets. Nothing in it can be trusted.
     pub run_dir: PathBuf,
     /// The system user, and group of the same number, that the instance's processes run as; none
     /// when the host is not root.
@@ -51,14 +52,6 @@ pub struct InstanceBounds {
     pub hidden: Vec<PathBuf>,
 }
 
-/// Where instances live on this machine.
-#[derive(Clone, Debug)]
-pub struct Directories {
-    data: PathBuf,
-    instances: PathBuf,
-    run: PathBuf,
-}
-
 /// What all calls into targets on this machine share.
 #[derive(Debug)]
 pub struct Machine {
@@ -74,8 +67,10 @@ pub struct Machine {
 pub struct ProcessScope {
     pub instance: InstanceId,
     pub files: FileScope,
-    /// Logical names out of the manifest of the engine that planned the workload. Nothing else runs.
+    /// Logical names out of the manifest of the engine that planned the workload: what its members may run.
     pub allowed: Arc<[String]>,
+    /// Those out of the target's own manifest: what members of its own may run. Nothing else runs.
+    pub own: Arc<[String]>,
     pub programs: Arc<Programs>,
     /// The `berth` binary, whose hidden subcommands are the shim and its launcher.
     pub berth_exe: PathBuf,
@@ -87,8 +82,11 @@ pub struct ProcessScope {
 /// Why a program may not or cannot run. The text names no path of the host.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum Unavailable {
-    #[error("the engine's manifest does not list the program `{program}`")]
-    NotAllowed { program: String },
+    #[error("the {whose}'s manifest does not list the program `{program}`")]
+    NotAllowed {
+        whose: &'static str,
+        program: String,
+    },
     #[error(
         "the program `{program}` is not there in version {version}{}",
         hint(install)
@@ -100,42 +98,22 @@ pub enum Unavailable {
     },
 }
 
-impl Directories {
-    pub fn new(data_dir: &Path) -> Self {
-        Self {
-            data: data_dir.to_owned(),
-            instances: data_dir.join("instances"),
-            run: data_dir.join("run"),
-        }
-    }
-
-    /// The directories of one instance, whether they are there or not.
-    pub fn of(&self, instance: InstanceId, uid: Option<u32>) -> FileScope {
-        let name = instance.to_string();
-        let short = blake3::hash(name.as_bytes()).to_hex();
-        FileScope {
-            run_dir: self.run.join(&short[..12]),
-            instance_dir: self.instances.join(name),
-            uid,
-        }
-    }
-
-    /// What all that the host keeps lies below.
-    pub(super) fn data(&self) -> &Path {
-        &self.data
-    }
-
-    /// Those that hold all the instances' own.
-    pub(super) fn roots(&self) -> [&Path; 2] {
-        [&self.instances, &self.run]
-    }
-}
-
 impl ProcessScope {
-    /// The file of a program, if this call may run it.
-    pub fn program(&self, program: &str, version: &str) -> Result<PathBuf, Unavailable> {
-        if !self.allowed.iter().any(|name| name == program) {
+    /// The file of a program, if this call may run it as this member. One that begins with a digit is the target's
+    /// own: no plan can name a member so.
+    pub fn program(
+        &self,
+        member: &str,
+        program: &str,
+        version: &str,
+    ) -> Result<PathBuf, Unavailable> {
+        let (whose, allowed) = match member.starts_with(|c: char| c.is_ascii_digit()) {
+            true => ("target", &self.own),
+            false => ("engine", &self.allowed),
+        };
+        if !allowed.iter().any(|name| name == program) {
             return Err(Unavailable::NotAllowed {
+                whose,
                 program: program.to_owned(),
             });
         }

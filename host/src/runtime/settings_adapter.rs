@@ -1,7 +1,7 @@
 //! An engine's ability `settings`: each call of the trait is one sandbox.
 
 use async_trait::async_trait;
-use berth_bindings::settings::exports::berth::plugin::settings as wit;
+use berth_bindings::settings::exports::berth::plugin::settings;
 
 use crate::model::Result;
 use crate::model::plugin::InstanceContext;
@@ -11,7 +11,7 @@ use super::call::{Pace, call};
 use super::{Settings, convert, setting_schemas};
 
 #[async_trait]
-impl Settings for Ability<wit::GuestIndices> {
+impl Settings for Ability<settings::GuestIndices> {
     async fn reload(&self, context: &InstanceContext) -> Result<Vec<String>> {
         let scope = self.talk(context, None)?;
         let instance = convert::instance(context, &scope.network);

@@ -15,7 +15,7 @@ use crate::model::{Digest, Error, Result};
 use super::call::{Build, Pace, call};
 use super::sandbox::State;
 use super::scope::{CallScope, Machine, ProcessScope, Redactor};
-use super::sockets::Destination;
+use super::sockets::{Destination, Network};
 use super::{Target, answers, convert};
 
 /// Most bytes of a log in one answer.
@@ -61,24 +61,34 @@ impl ComponentTarget {
         })
     }
 
-    async fn scope(&self, context: &TargetContext) -> CallScope {
-        let files = self.machine.directories.of(context.instance, context.uid);
-        CallScope {
+    /// An error while the storage class of the instance cannot be used: what cannot be seen is not gone.
+    async fn scope(&self, context: &TargetContext) -> Result<CallScope> {
+        let TargetContext {
+            instance,
+            uid,
+            storage_class,
+            ..
+        } = context;
+        let directories = &self.machine.directories;
+        let files = directories.of_class(storage_class, *instance, *uid)?;
+        Ok(CallScope {
             instance: Some(context.instance),
             key: Some(context.key.clone()),
             process: Some(ProcessScope {
                 instance: context.instance,
                 files: files.clone(),
                 allowed: self.machine.builds.programs_of(&context.engine).await,
+                own: self.build.manifest.programs().map(str::to_owned).collect(),
                 programs: Arc::clone(&self.machine.programs),
                 berth_exe: self.machine.berth_exe.clone(),
                 size: context.size,
                 bounds: Arc::clone(&self.machine.bounds),
             }),
+            network: Network::of_target(&files),
             files: Some(files),
             redactor: Redactor::new(&context.secrets, None),
             ..CallScope::default()
-        }
+        })
     }
 
     /// A dial that was checked to be the instance's own.
@@ -115,8 +125,15 @@ impl Target for ComponentTarget {
         &self.description
     }
 
+    fn own_programs(&self) -> Vec<(String, String)> {
+        let programs = self.build.manifest.own_programs();
+        programs
+            .map(|(name, version)| (name.to_owned(), version.to_owned()))
+            .collect()
+    }
+
     async fn apply(&self, context: &TargetContext) -> Result<()> {
-        let scope = self.scope(context).await;
+        let scope = self.scope(context).await?;
         let deployment = convert::deployment(context);
         let (call, outcome) = call!(self.exports, Pace::Talk, scope, "apply", |target, store| {
             target.call_apply(store, &deployment)
@@ -125,20 +142,22 @@ impl Target for ComponentTarget {
     }
 
     async fn set_access(&self, context: &TargetContext) -> Result<()> {
-        let scope = self.scope(context).await;
+        let scope = self.scope(context).await?;
         let workload = convert::workload_out(&context.workload);
         let endpoints: Vec<_> = context.endpoints.iter().map(convert::endpoint).collect();
         let access = convert::access(&context.access);
-        let (call, outcome) = call!(self, Pace::Talk, scope, "set-access", |target, store| {
-            target
-                .berth_plugin_infrastructure()
-                .call_set_access(store, &workload, &endpoints, &access)
-        });
+        let (call, outcome) = call!(
+            self.exports,
+            Pace::Talk,
+            scope,
+            "set-access",
+            |target, store| target.call_set_access(store, &workload, &endpoints, &access)
+        );
         call.answer(outcome)
     }
 
     async fn observe(&self, context: &TargetContext) -> Result<Vec<MemberStatus>> {
-        let scope = self.scope(context).await;
+        let scope = self.scope(context).await?;
         let workload = convert::workload_out(&context.workload);
         let endpoints: Vec<_> = context.endpoints.iter().map(convert::endpoint).collect();
         let (call, outcome) = call!(
@@ -169,7 +188,7 @@ impl Target for ComponentTarget {
     }
 
     async fn start(&self, context: &TargetContext) -> Result<()> {
-        let scope = self.scope(context).await;
+        let scope = self.scope(context).await?;
         let workload = convert::workload_out(&context.workload);
         let (call, outcome) = call!(self.exports, Pace::Talk, scope, "start", |target, store| {
             target.call_start(store, &workload)
@@ -178,7 +197,7 @@ impl Target for ComponentTarget {
     }
 
     async fn stop(&self, context: &TargetContext) -> Result<()> {
-        let scope = self.scope(context).await;
+        let scope = self.scope(context).await?;
         let workload = convert::workload_out(&context.workload);
         let (call, outcome) = call!(self.exports, Pace::Talk, scope, "stop", |target, store| {
             target.call_stop(store, &workload)
@@ -187,7 +206,7 @@ impl Target for ComponentTarget {
     }
 
     async fn remove(&self, context: &TargetContext) -> Result<()> {
-        let scope = self.scope(context).await;
+        let scope = self.scope(context).await?;
         let (call, outcome) = call!(
             self.exports,
             Pace::Talk,
@@ -200,7 +219,7 @@ impl Target for ComponentTarget {
 
     async fn logs(&self, context: &TargetContext, member: &str, max_bytes: u32) -> Result<String> {
         let max_bytes = max_bytes.min(LOG_BYTES);
-        let scope = self.scope(context).await;
+        let scope = self.scope(context).await?;
         let redactor = scope.redactor.clone();
         let (call, outcome) = call!(self.exports, Pace::Talk, scope, "logs", |target, store| {
             target.call_logs(store, member, max_bytes)
@@ -210,7 +229,7 @@ impl Target for ComponentTarget {
     }
 
     async fn usage(&self, context: &TargetContext) -> Result<Vec<VolumeUsage>> {
-        let scope = self.scope(context).await;
+        let scope = self.scope(context).await?;
         let workload = convert::workload_out(&context.workload);
         let (call, outcome) = call!(self.exports, Pace::Talk, scope, "usage", |target, store| {
             target.call_usage(store, &workload)

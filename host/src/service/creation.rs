@@ -195,6 +195,7 @@ impl Control {
             return Err(Error::invalid(problems.0));
         };
         let target = self.find_target(&region, target_name)?;
+        self.plugins().check_storage(class)?;
         let (user, password) = draft.user.unzip();
         let spec = Spec {
             name,

@@ -27,7 +27,8 @@ pub struct Rendered {
     pub sensitive: bool,
 }
 
-const LOOPBACK: &str = "127.0.0.1";
+/// Where members listen that nobody but the machine itself is to reach.
+pub const LOOPBACK: &str = "127.0.0.1";
 
 impl Place<'_> {
     pub fn files(&self) -> Result<Vec<Rendered>> {
@@ -159,14 +160,18 @@ impl Place<'_> {
             .find(|e| e.member == self.member.name && e.port_name == port.name)
     }
 
+    /// What the member itself listens on: behind the proxy, its inner port.
     fn number(&self, port: &Port) -> u16 {
-        self.endpoint(port)
-            .map_or(port.number, |endpoint| endpoint.port)
+        self.endpoint(port).map_or(port.number, |endpoint| {
+            endpoint.inner_port.unwrap_or(endpoint.port)
+        })
     }
 
     fn listen(&self, port: &Port) -> &str {
-        self.endpoint(port)
-            .map_or(LOOPBACK, |endpoint| endpoint.bind_address.as_str())
+        match self.endpoint(port) {
+            Some(endpoint) if endpoint.inner_port.is_none() => &endpoint.bind_address,
+            Some(_) | None => LOOPBACK,
+        }
     }
 }
 
@@ -337,6 +342,25 @@ mod tests {
             let result = with(|m, _| m.main.args.push(bad.into()), |place| place.service());
             assert!(result.is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn behind_the_proxy_a_member_listens_on_the_loopback() {
+        let behind = |look: fn(Place<'_>) -> Result<Service>| {
+            with(|_, endpoint| endpoint.inner_port = Some(20_002), look)
+        };
+        let service = behind(|place| place.service()).unwrap();
+        assert_eq!(service.main.args[2], "--at=127.0.0.1:20002");
+        let (files, dials) = with(
+            |member, endpoint| {
+                endpoint.inner_port = Some(20_002);
+                member.ports[0].socket = None;
+            },
+            |place| (place.files().unwrap(), place.dials().unwrap()),
+        );
+        // Clients are told the endpoint all the same.
+        assert!(files[0].content.contains("public = db.example.com:20001"));
+        assert!(matches!(&dials[0].1, Dial::Tcp(at) if at == "127.0.0.1:20002"));
     }
 
     #[test]

@@ -2,18 +2,22 @@
 
 use std::time::Duration;
 
-use berth_sdk::target::process::State;
+use berth_sdk::target::process::{State, Status};
 use berth_sdk::target::{
     Deployment, Description, Infrastructure, MemberState, MemberStatus, VolumeUsage, files, process,
 };
 use berth_sdk::types::{Endpoint, Member, Workload};
 use berth_sdk::{Error, Result};
+use ipnet::IpNet;
 
-use crate::render::Place;
-use crate::{Local, layout};
+use crate::proxy::{self, Proxy};
+use crate::render::{Place, Rendered};
+use crate::{Local, layout, rules};
 
 /// Between two looks at members that are ending.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// The proxy has nothing to finish.
+const PROXY_ENDS: Duration = Duration::from_millis(20);
 
 impl Infrastructure for Local {
     fn describe() -> Description {
@@ -21,7 +25,7 @@ impl Infrastructure for Local {
             name: "local".into(),
             title: "This machine".into(),
             needs_host_ports: true,
-            needs_inner_ports: false,
+            needs_inner_ports: true,
         }
     }
 
@@ -34,47 +38,78 @@ impl Infrastructure for Local {
             let place = places.of(member, &deployment);
             ready.push((member, place.files()?, place.service()?));
         }
+        let proxy = Proxy::of(&places.run_dir, &deployment.endpoints)?;
+        let access = proxy::networks(&deployment.access)?;
         for (member, rendered, _) in &ready {
             files::make_dir(&layout::files(&member.name))?;
             for volume in &member.volumes {
                 files::make_dir(&layout::volume(&member.name, &volume.name))?;
             }
-            for file in rendered {
-                files::write(&file.path, &file.content, file.sensitive)?;
-            }
+            write(rendered)?;
+        }
+        if let Some(proxy) = &proxy {
+            files::make_dir(&layout::files(proxy::MEMBER))?;
+            write(&[proxy.config()])?;
+            let_in(&access)?;
         }
         for (member, _, service) in &ready {
             process::ensure(&member.name, service)?;
         }
+        if let Some(proxy) = &proxy {
+            process::ensure(proxy::MEMBER, &proxy.service())?;
+        }
         Ok(())
     }
 
-    fn set_access(_: Workload, _: Vec<Endpoint>, _: Vec<String>) -> Result<()> {
-        Err(Error::unsupported("access rules are not there yet"))
+    fn set_access(_: Workload, endpoints: Vec<Endpoint>, access: Vec<String>) -> Result<()> {
+        if Proxy::of("", &endpoints)?.is_none() {
+            return Err(Error::unsupported(
+                "who may connect cannot be chosen: the database was made before it could be",
+            ));
+        }
+        let_in(&proxy::networks(&access)?)
     }
 
     fn observe(workload: Workload, endpoints: Vec<Endpoint>) -> Result<Vec<MemberStatus>> {
         let places = places(&workload)?;
+        let proxy = match Proxy::of(&places.run_dir, &endpoints)? {
+            Some(_) => Some(process::inspect(proxy::MEMBER)?),
+            None => None,
+        };
         workload
             .members
             .iter()
             .map(|member| {
                 let status = process::inspect(&member.name)?;
+                let fronted = endpoints.iter().any(|endpoint| {
+                    endpoint.member == member.name && endpoint.inner_port.is_some()
+                });
+                let (state, restarts) = match proxy.as_ref().filter(|_| fronted) {
+                    Some(proxy) => behind(proxy, status),
+                    None => (state(status.state), status.restarts),
+                };
                 Ok(MemberStatus {
                     member: member.name.clone(),
-                    state: state(status.state),
+                    state,
                     dials: places.without_secrets(member, &endpoints).dials()?,
-                    restarts: status.restarts,
+                    restarts,
                 })
             })
             .collect()
     }
 
     fn start(workload: Workload) -> Result<()> {
-        workload
-            .members
-            .iter()
-            .try_for_each(|member| process::start(&member.name))
+        for member in &workload.members {
+            process::start(&member.name)?;
+        }
+        match process::inspect(proxy::MEMBER)?.state {
+            State::Absent => Ok(()),
+            State::Initialising
+            | State::Running(_)
+            | State::Restarting(_)
+            | State::Failed(_)
+            | State::Stopped => process::start(proxy::MEMBER),
+        }
     }
 
     fn stop(workload: Workload) -> Result<()> {
@@ -82,20 +117,11 @@ impl Infrastructure for Local {
             process::stop(&member.name)?;
         }
         for member in &workload.members {
-            match process::inspect(&member.name)?.state {
-                State::Absent | State::Stopped => {}
-                State::Initialising
-                | State::Running(_)
-                | State::Restarting(_)
-                | State::Failed(_) => {
-                    return Err(Error::retry(
-                        LOOK_AGAIN,
-                        format!("the member {} is ending", member.name),
-                    ));
-                }
-            }
+            ended(&member.name, LOOK_AGAIN)?;
         }
-        Ok(())
+        // Last, so that what servers say to their clients when they end still gets through.
+        process::stop(proxy::MEMBER)?;
+        ended(proxy::MEMBER, PROXY_ENDS)
     }
 
     fn remove() -> Result<()> {
@@ -123,6 +149,52 @@ impl Infrastructure for Local {
         }
         Ok(usage)
     }
+}
+
+/// Let clients in from these networks only: those that come, and those that are here. What the proxy goes by
+/// when it starts is written first, so that it holds whatever becomes of the one that runs.
+fn let_in(access: &[IpNet]) -> Result<()> {
+    write(&proxy::lists(access).collect::<Vec<_>>())?;
+    match process::inspect(proxy::MEMBER)?.state {
+        State::Running(_) => rules::enforce(access),
+        // Nothing of it lives, and what starts later reads what is written.
+        State::Absent
+        | State::Initialising
+        | State::Restarting(_)
+        | State::Failed(_)
+        | State::Stopped => Ok(()),
+    }
+}
+
+fn write(files: &[Rendered]) -> Result<()> {
+    files
+        .iter()
+        .try_for_each(|file| files::write(&file.path, &file.content, file.sensitive))
+}
+
+fn ended(member: &str, look_again: Duration) -> Result<()> {
+    match process::inspect(member)?.state {
+        State::Absent | State::Stopped => Ok(()),
+        State::Initialising | State::Running(_) | State::Restarting(_) | State::Failed(_) => Err(
+            Error::retry(look_again, format!("the member {member} is ending")),
+        ),
+    }
+}
+
+/// A member that clients reach through the proxy is as well as both of them are.
+fn behind(proxy: &Status, member: Status) -> (MemberState, u32) {
+    let restarts = member.restarts.saturating_add(proxy.restarts);
+    let named = |how: &str| format!("the proxy in front of it: {how}");
+    let state = match (member.state, &proxy.state) {
+        (State::Running(since), State::Running(proxy)) => MemberState::Running(since.min(*proxy)),
+        (State::Running(_), State::Restarting(how)) => MemberState::Restarting(named(how)),
+        (State::Running(_), State::Failed(how)) => MemberState::Failed(named(how)),
+        (State::Running(_), State::Initialising | State::Stopped | State::Absent) => {
+            MemberState::Restarting(named("it does not run"))
+        }
+        (other, _) => state(other),
+    };
+    (state, restarts)
 }
 
 /// The host's own names of the instance's directories.

@@ -1,6 +1,7 @@
 //! The plugin runtime on real components: what they may do, and what the host makes of those that try more.
 
 mod abilities;
+mod access;
 mod calls;
 mod files;
 mod hostile;
@@ -61,6 +62,7 @@ impl Place {
 
     fn config(&self) -> RuntimeConfig {
         RuntimeConfig {
+            storage: BTreeMap::new(),
             data_dir: self.data(),
             plugins_dir: self.plugins(),
             grants: BTreeMap::from([("paper".to_owned(), BTreeSet::from([Capability::Files]))]),

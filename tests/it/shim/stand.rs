@@ -48,6 +48,7 @@ impl Stand {
                 uid,
             },
             allowed: Arc::from(["sh".to_owned()]),
+            own: Arc::default(),
             programs: Arc::new(Programs::from_toml(programs).unwrap()),
             berth_exe: berth_binary(),
             size: SIZE,

@@ -312,6 +312,7 @@ fn config(data_dir: PathBuf, plugins_dir: PathBuf, setuid: &Path) -> RuntimeConf
         program("hostile-setuid", setuid),
     ];
     RuntimeConfig {
+        storage: BTreeMap::new(),
         data_dir,
         plugins_dir,
         grants: BTreeMap::from([

@@ -7,7 +7,8 @@ use super::process_check::group_parent;
 use crate::model::InstanceId;
 use crate::model::confinement::{Confinement, Limits, Wish};
 use crate::model::resources::NodeSize;
-use crate::runtime::scope::{Directories, Machine};
+use crate::runtime::directories::Directories;
+use crate::runtime::scope::Machine;
 use crate::shim::wire::Home;
 use crate::shim::{self, Group};
 
@@ -20,11 +21,10 @@ const TRIAL: NodeSize = NodeSize {
 /// Say in the log what instances on this machine are kept within, and what is missing.
 pub fn report(machine: &Machine) {
     let bounds = &machine.bounds;
-    let [instances, _] = machine.directories.roots();
     match bounds.limits {
         Wish::Off => tracing::info!("limits on instances are switched off"),
         wish @ (Wish::Preferred | Wish::Required) => {
-            let parent = group_parent(instances.parent().unwrap_or(instances));
+            let parent = group_parent(machine.directories.data());
             let held = Group::attempt(&parent, &Limits::of(TRIAL));
             let names: Vec<&str> = held.controllers.iter().map(|c| c.name()).collect();
             let limited = names.join(", ");
@@ -45,9 +45,11 @@ pub fn report(machine: &Machine) {
 
 /// What each member's shim last recorded.
 pub fn recorded(directories: &Directories, instance: InstanceId) -> Vec<Confinement> {
-    let dir = directories.of(instance, None).instance_dir.join(".berth");
-    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-    let mut found: Vec<Confinement> = entries.filter_map(|entry| of(&entry.path())).collect();
+    let homes = directories.candidates(instance).flat_map(|dir| {
+        let entries = fs::read_dir(dir.join(".berth")).into_iter().flatten();
+        entries.flatten()
+    });
+    let mut found: Vec<Confinement> = homes.filter_map(|entry| of(&entry.path())).collect();
     found.sort_by(|a, b| a.member.cmp(&b.member));
     found
 }

@@ -64,7 +64,7 @@ pub fn resolve(
     let init = service
         .init
         .as_ref()
-        .map(|init| resolve_init(scope, &bounds, init))
+        .map(|init| resolve_init(scope, member, &bounds, init))
         .transpose()?;
     check_below(&service.work_dir)?;
     allow(service.stale_files.len() <= MAX_STALE, || {
@@ -81,7 +81,7 @@ pub fn resolve(
     let mut resolved = Service {
         version: VERSION,
         generation: String::new(),
-        main: resolve_program(scope, &bounds, &service.main)?,
+        main: resolve_program(scope, member, &bounds, &service.main)?,
         instance_dir,
         uid: scope.files.uid,
         init,
@@ -101,8 +101,9 @@ pub fn resolve(
 /// What a member is kept within. The groups of one data directory stand together, under a name that no other has.
 pub fn confines(scope: &ProcessScope, member: &str) -> Confines {
     let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let instances = scope.files.instance_dir.parent();
-    let data_dir = real(instances.and_then(Path::parent).unwrap_or(Path::new("/")));
+    // Sockets are always below it, instances where their storage class is.
+    let sockets = scope.files.run_dir.parent();
+    let data_dir = real(sockets.and_then(Path::parent).unwrap_or(Path::new("/")));
     let hidden = scope.bounds.hidden.iter().map(|path| real(path));
     Confines {
         limits: Limits::of(scope.size),
@@ -123,6 +124,7 @@ pub fn group_parent(data_dir: &Path) -> String {
 
 fn resolve_init(
     scope: &ProcessScope,
+    member: &str,
     bounds: &Bounds,
     init: &process::Init,
 ) -> Result<Init, types::Error> {
@@ -133,7 +135,7 @@ fn resolve_init(
     let tasks = init
         .tasks
         .iter()
-        .map(|task| resolve_program(scope, bounds, task))
+        .map(|task| resolve_program(scope, member, bounds, task))
         .collect::<Result<_, _>>()?;
     Ok(Init {
         dir: init.dir.clone(),
@@ -143,6 +145,7 @@ fn resolve_init(
 
 fn resolve_program(
     scope: &ProcessScope,
+    member: &str,
     bounds: &Bounds,
     command: &types::Command,
 ) -> Result<Program, types::Error> {
@@ -153,7 +156,7 @@ fn resolve_program(
             .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'));
     allow(plain, || "a program's name has odd characters".to_owned())?;
     let path = scope
-        .program(name, &command.version)
+        .program(member, name, &command.version)
         .map_err(|e| refused(e.to_string()))?;
     check_file(scope, name, &path)?;
     allow(command.args.len() <= MAX_ARGS, || {
@@ -244,7 +247,7 @@ fn check_below(path: &str) -> Result<(), types::Error> {
 
 /// Where arguments may point to.
 struct Bounds {
-    /// Spellings of the data directory.
+    /// Spellings of the data directory and of what else is closed to instances.
     data: Vec<String>,
     /// Spellings of the instance's own directories.
     own: Vec<String>,
@@ -261,8 +264,12 @@ impl Bounds {
             real_run_dir,
         ];
         let data = own.iter().filter_map(|dir| dir.parent()?.parent());
+        let hidden = scope.bounds.hidden.iter().map(PathBuf::as_path);
         Self {
-            data: data.map(|dir| dir.to_string_lossy().into_owned()).collect(),
+            data: data
+                .chain(hidden)
+                .map(|dir| dir.to_string_lossy().into_owned())
+                .collect(),
             own: own
                 .iter()
                 .map(|dir| dir.to_string_lossy().into_owned())

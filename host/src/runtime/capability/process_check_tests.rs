@@ -50,6 +50,7 @@ impl Stand {
             instance: InstanceId::generate(),
             files,
             allowed: allowed.map(str::to_owned).to_vec().into(),
+            own: Arc::from(["foreign".to_owned()]),
             programs: Arc::new(Programs::from_toml(&list).unwrap()),
             berth_exe: "/nowhere".into(),
             size: NodeSize {
@@ -132,6 +133,32 @@ fn only_plain_programs_of_the_manifest_run() {
             tasks: vec![command("plain"), command(program)],
         };
         stand.resolve(|s| s.init = Some(init)).unwrap_err();
+    }
+}
+
+#[test]
+fn what_the_target_runs_itself_stands_in_its_own_manifest() {
+    let stand = Stand::new();
+    let mut service = process::Service {
+        main: command("foreign"),
+        init: None,
+        work_dir: "0-proxy".into(),
+        stale_files: Vec::new(),
+        stop_signal: "TERM".into(),
+        stop_grace_ms: 1000,
+    };
+    resolve(&stand.scope, "0-proxy", &service).unwrap();
+    // Neither has what the other may run.
+    for (member, program, whose) in [
+        ("main", "foreign", "engine's manifest"),
+        ("0-proxy", "plain", "target's manifest"),
+    ] {
+        service.main = command(program);
+        let refused = resolve(&stand.scope, member, &service).unwrap_err();
+        let types::Error::Failed(why) = refused else {
+            panic!("{refused:?}");
+        };
+        assert!(why.contains(whose), "{why}");
     }
 }
 

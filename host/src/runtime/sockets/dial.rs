@@ -18,6 +18,11 @@ use crate::runtime::scope::FileScope;
 
 use super::stream::Wire;
 
+/// The socket, in the instance's run directory, by which a service of the target's own is told things, and where
+/// calls into the target reach it.
+const OWN_SOCKET: &str = "target.sock";
+const OWN_ADDRESS: (Ipv4Addr, u16) = (Ipv4Addr::new(10, 0, 0, 1), 1);
+
 /// Which virtual addresses a call may connect to, and what is dialled for each.
 #[derive(Clone, Debug, Default)]
 pub struct Network {
@@ -75,6 +80,19 @@ impl Network {
         Ok(Self { routes })
     }
 
+    /// The network of a call into a target: what it may have put in front of this instance, and nothing else.
+    pub fn of_target(files: &FileScope) -> Self {
+        let route = Route {
+            member: String::new(),
+            port_name: String::new(),
+            address: OWN_ADDRESS.into(),
+            to: Destination::of_socket(OWN_SOCKET, files),
+        };
+        Self {
+            routes: vec![route],
+        }
+    }
+
     /// Member, port name and virtual address of everything that can be reached.
     pub fn addresses(&self) -> impl Iterator<Item = (&str, &str, SocketAddr)> {
         self.routes
@@ -91,6 +109,14 @@ impl Network {
 }
 
 impl Destination {
+    fn of_socket(name: &str, files: &FileScope) -> Self {
+        Self::Unix {
+            dir: files.run_dir.clone(),
+            name: name.to_owned(),
+            owner: files.uid.unwrap_or_else(|| geteuid().as_raw()),
+        }
+    }
+
     /// A dial that certainly belongs to the instance: a socket of its own run directory, or a port that was
     /// reserved for one of its endpoints.
     pub fn checked(dial: &Dial, endpoints: &[Endpoint], files: &FileScope) -> Result<Self> {
@@ -101,17 +127,14 @@ impl Destination {
                         "the target answered with a socket outside of the instance's run directory",
                     ));
                 }
-                Ok(Self::Unix {
-                    dir: files.run_dir.clone(),
-                    name: name.clone(),
-                    owner: files.uid.unwrap_or_else(|| geteuid().as_raw()),
-                })
+                Ok(Self::of_socket(name, files))
             }
             Dial::Tcp(address) => {
                 let belongs = endpoints.iter().any(|endpoint| {
-                    endpoint.port == address.port()
-                        && (address.ip().is_loopback()
-                            || endpoint.bind_address.parse() == Ok(address.ip()))
+                    let inner = endpoint.inner_port == Some(address.port());
+                    let outer = endpoint.port == address.port();
+                    (address.ip().is_loopback() && (inner || outer))
+                        || (outer && endpoint.bind_address.parse() == Ok(address.ip()))
                 });
                 if !belongs || address.ip().is_unspecified() {
                     return Err(Error::failed(
