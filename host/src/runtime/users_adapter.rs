@@ -156,9 +156,7 @@ impl Users for Ability<wit::GuestIndices> {
             Pace::Talk,
             scope,
             "list-privileges",
-            |engine, store| {
-                engine.call_list_privileges(store, &instance, of_user, in_database)
-            }
+            |engine, store| { engine.call_list_privileges(store, &instance, of_user, in_database) }
         );
         let found = call.answer(outcome)?.into_iter().map(privilege).collect();
         self.asked().privileges(found, of_user, in_database)
