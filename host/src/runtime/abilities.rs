@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use berth_bindings::settings::exports::berth::plugin::settings;
 use berth_bindings::users::exports::berth::plugin::users;
-use wasmtime::Engine;
 use wasmtime::component::{Component, InstancePre};
 
 use crate::model::plugin::InstanceContext;
@@ -47,11 +46,10 @@ impl Exported {
     /// Look at a component's type. The reason for refusing one that has an ability by halves is the answer's error.
     pub fn find(
         component: &Component,
-        engine: &Engine,
         linked: &InstancePre<State>,
     ) -> std::result::Result<Self, String> {
         let mut found = Self::default();
-        for (export, _) in component.component_type().exports(engine) {
+        for (export, _) in component.component_type().exports(component.engine()) {
             let unfit = |e| format!("it does not export what `{export}` must have: {e:#}");
             match export.split('@').next() {
                 Some(SETTINGS) => {

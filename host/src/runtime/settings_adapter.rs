@@ -15,9 +15,13 @@ impl Settings for Ability<settings::GuestIndices> {
     async fn reload(&self, context: &InstanceContext) -> Result<Vec<String>> {
         let scope = self.talk(context, None)?;
         let instance = convert::instance(context, &scope.network);
-        let (call, outcome) = call!(self.exports, Pace::Talk, scope, "reload", |engine, store| {
-            engine.call_reload(store, &instance)
-        });
+        let (call, outcome) = call!(
+            self.exports,
+            Pace::Talk,
+            scope,
+            "reload",
+            |engine, store| { engine.call_reload(store, &instance) }
+        );
         setting_schemas::waiting(call.answer(outcome)?, &self.build.manifest)
     }
 }

@@ -26,9 +26,13 @@ impl Users for Ability<wit::GuestIndices> {
     async fn list_users(&self, context: &InstanceContext) -> Result<Vec<User>> {
         let scope = self.talk(context, None)?;
         let instance = convert::instance(context, &scope.network);
-        let (call, outcome) = call!(self.exports, Pace::Talk, scope, "list-users", |engine, store| {
-            engine.call_list_users(store, &instance)
-        });
+        let (call, outcome) = call!(
+            self.exports,
+            Pace::Talk,
+            scope,
+            "list-users",
+            |engine, store| { engine.call_list_users(store, &instance) }
+        );
         let found = call.answer(outcome)?.into_iter().map(user).collect();
         self.asked().users(found)
     }
@@ -42,15 +46,15 @@ impl Users for Ability<wit::GuestIndices> {
     ) -> Result<User> {
         let scope = self.talk(context, [password])?;
         let instance = convert::instance(context, &scope.network);
-        let (call, outcome) = call!(self.exports, Pace::Talk, scope, "create-user", |engine, store| {
-            engine.call_create_user(
-                store,
-                &instance,
-                name,
-                password.expose(),
-                admin,
-            )
-        });
+        let (call, outcome) = call!(
+            self.exports,
+            Pace::Talk,
+            scope,
+            "create-user",
+            |engine, store| {
+                engine.call_create_user(store, &instance, name, password.expose(), admin)
+            }
+        );
         let made = user(call.answer(outcome)?);
         self.asked().user(made, name, Some(admin))
     }
@@ -64,15 +68,15 @@ impl Users for Ability<wit::GuestIndices> {
         let scope = self.talk(context, &change.password)?;
         let instance = convert::instance(context, &scope.network);
         let password = change.password.as_ref().map(Secret::expose);
-        let (call, outcome) = call!(self.exports, Pace::Talk, scope, "change-user", |engine, store| {
-            engine.call_change_user(
-                store,
-                &instance,
-                name,
-                password,
-                change.admin,
-            )
-        });
+        let (call, outcome) = call!(
+            self.exports,
+            Pace::Talk,
+            scope,
+            "change-user",
+            |engine, store| {
+                engine.call_change_user(store, &instance, name, password, change.admin)
+            }
+        );
         let changed = user(call.answer(outcome)?);
         self.asked().user(changed, name, change.admin)
     }
@@ -80,9 +84,13 @@ impl Users for Ability<wit::GuestIndices> {
     async fn delete_user(&self, context: &InstanceContext, name: &str) -> Result<()> {
         let scope = self.talk(context, None)?;
         let instance = convert::instance(context, &scope.network);
-        let (call, outcome) = call!(self.exports, Pace::Talk, scope, "delete-user", |engine, store| {
-            engine.call_delete_user(store, &instance, name)
-        });
+        let (call, outcome) = call!(
+            self.exports,
+            Pace::Talk,
+            scope,
+            "delete-user",
+            |engine, store| { engine.call_delete_user(store, &instance, name) }
+        );
         call.answer(outcome)
     }
 
@@ -93,13 +101,12 @@ impl Users for Ability<wit::GuestIndices> {
     ) -> Result<Vec<LogicalDatabase>> {
         let scope = self.talk(context, None)?;
         let instance = convert::instance(context, &scope.network);
-        let (call, outcome) = call!(self.exports,
+        let (call, outcome) = call!(
+            self.exports,
             Pace::Talk,
             scope,
             "list-databases",
-            |engine, store| {
-                engine.call_list_databases(store, &instance, sizes)
-            }
+            |engine, store| { engine.call_list_databases(store, &instance, sizes) }
         );
         let found = call.answer(outcome)?.into_iter().map(database).collect();
         self.asked().databases(found, sizes)
@@ -112,13 +119,12 @@ impl Users for Ability<wit::GuestIndices> {
     ) -> Result<LogicalDatabase> {
         let scope = self.talk(context, None)?;
         let instance = convert::instance(context, &scope.network);
-        let (call, outcome) = call!(self.exports,
+        let (call, outcome) = call!(
+            self.exports,
             Pace::Talk,
             scope,
             "create-database",
-            |engine, store| {
-                engine.call_create_database(store, &instance, name)
-            }
+            |engine, store| { engine.call_create_database(store, &instance, name) }
         );
         let made = database(call.answer(outcome)?);
         self.asked().database(made, name)
@@ -127,13 +133,12 @@ impl Users for Ability<wit::GuestIndices> {
     async fn delete_database(&self, context: &InstanceContext, name: &str) -> Result<()> {
         let scope = self.talk(context, None)?;
         let instance = convert::instance(context, &scope.network);
-        let (call, outcome) = call!(self.exports,
+        let (call, outcome) = call!(
+            self.exports,
             Pace::Talk,
             scope,
             "delete-database",
-            |engine, store| {
-                engine.call_delete_database(store, &instance, name)
-            }
+            |engine, store| { engine.call_delete_database(store, &instance, name) }
         );
         call.answer(outcome)
     }
@@ -146,18 +151,12 @@ impl Users for Ability<wit::GuestIndices> {
     ) -> Result<Vec<Privilege>> {
         let scope = self.talk(context, None)?;
         let instance = convert::instance(context, &scope.network);
-        let (call, outcome) = call!(self.exports,
+        let (call, outcome) = call!(
+            self.exports,
             Pace::Talk,
             scope,
             "list-privileges",
-            |engine, store| {
-                engine.call_list_privileges(
-                    store,
-                    &instance,
-                    of_user,
-                    in_database,
-                )
-            }
+            |engine, store| { engine.call_list_privileges(store, &instance, of_user, in_database) }
         );
         let found = call.answer(outcome)?.into_iter().map(privilege).collect();
         self.asked().privileges(found, of_user, in_database)
@@ -172,15 +171,21 @@ impl Users for Ability<wit::GuestIndices> {
     ) -> Result<Privilege> {
         let scope = self.talk(context, None)?;
         let instance = convert::instance(context, &scope.network);
-        let (call, outcome) = call!(self.exports, Pace::Talk, scope, "set-privilege", |engine, store| {
-            engine.call_set_privilege(
-                store,
-                &instance,
-                of_user,
-                in_database,
-                permission_out(permission),
-            )
-        });
+        let (call, outcome) = call!(
+            self.exports,
+            Pace::Talk,
+            scope,
+            "set-privilege",
+            |engine, store| {
+                engine.call_set_privilege(
+                    store,
+                    &instance,
+                    of_user,
+                    in_database,
+                    permission_out(permission),
+                )
+            }
+        );
         let wanted = Privilege {
             user: of_user.to_owned(),
             database: in_database.to_owned(),

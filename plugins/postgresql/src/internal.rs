@@ -1,5 +1,5 @@
 //! What Berth keeps inside a server for users and their permissions: roles that nobody logs in as, and in each managed
-//! database a trigger that shares what is made later. See decision 21.
+//! database a trigger that shares what is made later. See decision 24.
 //!
 //! - `_rdb_superadmin` owns the managed databases; whoever is a member of it is an admin.
 //! - `_rdb_<oid>_readonly`, `_readwrite` and `_all`, for each managed database by its number: a user's permission is

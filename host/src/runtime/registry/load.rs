@@ -109,7 +109,7 @@ impl Registry {
         let unsound = |e: Error| e.public().to_owned();
         let plugin = match kind {
             PluginKind::Engine => {
-                let exported = Exported::find(&component, self.sandbox.engine(), &linked)?;
+                let exported = Exported::find(&component, &linked)?;
                 let pre = EnginePre::new(linked).map_err(incomplete)?;
                 let directories = self.machine.directories.clone();
                 let engine = ComponentEngine::load(build, pre, exported, directories);

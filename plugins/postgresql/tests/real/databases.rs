@@ -58,7 +58,11 @@ pub fn live(server: &Server) {
         PostgreSql::delete_database(it(), name.into()).expect("a removal");
     }
     // Those of one that was dropped in SQL too.
-    assert_eq!(server.ask("postgres", groups), "3", "roles go with their databases");
+    assert_eq!(
+        server.ask("postgres", groups),
+        "3",
+        "roles go with their databases"
+    );
     for absent in ["shop", "template1", "postgres"] {
         let absent = PostgreSql::delete_database(it(), absent.into());
         assert!(matches!(absent, Err(Error::NotFound(_))), "{absent:?}");

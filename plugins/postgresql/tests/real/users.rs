@@ -43,7 +43,9 @@ fn admins(version: &str, server: &Server) {
     let rights = "SELECT rolcreatedb, rolcreaterole, rolsuper, rolreplication, rolbypassrls \
                   FROM pg_roles WHERE rolname = current_user";
     let first = server.uri_of("app_user", &server.secret("app"), "real_one");
-    server.psql(&first, "CREATE TABLE of_first (x int)").expect("a table");
+    server
+        .psql(&first, "CREATE TABLE of_first (x int)")
+        .expect("a table");
     create(server, "ann", true);
     let uri = server.uri_of("ann", PASSWORD, "real_one");
     let create_role = version.parse::<u32>().expect("a number") >= 16;
