@@ -1,6 +1,7 @@
 //! One binary for every integration test.
 #![allow(clippy::unwrap_used, reason = "in a test it is an assertion")]
 
+mod access;
 mod api;
 mod clients;
 mod command_line;
