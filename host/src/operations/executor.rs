@@ -17,6 +17,7 @@ use uuid::Uuid;
 use super::config::NodeConfig;
 use super::driver::{Driver, Parted};
 use super::journal::{Gone, Journal, Refusal};
+use super::looks::Looks;
 use super::{create, delete, restart, start, stop};
 use crate::model::operation::NewOperation;
 use crate::model::{OperationId, OperationKind};
@@ -231,6 +232,7 @@ impl Executor {
             journal: &journal,
             poke,
             stopping,
+            looks: Looks::default(),
             reason: tokio::sync::Mutex::default(),
         };
         let parted = async {
