@@ -17,7 +17,7 @@ use tracing::{Instrument, Span, error_span};
 
 use super::callers::{self, Place};
 use super::error::ApiError;
-use super::{Api, auth};
+use super::{Api, auth, held};
 use crate::model::{Error, OperationId};
 use crate::service::Caller;
 use crate::trace;
@@ -78,8 +78,10 @@ pub async fn surround(State(api): State<Api>, mut request: Request, next: Next) 
             let response = answer(&api, request, next, &id)
                 .instrument(span.clone())
                 .await;
-            drop(place);
-            response
+            match place {
+                Some(place) => held::until_written(response, place),
+                None => response,
+            }
         }
         Err(refused) => complete(&refused, &id),
     };
