@@ -70,11 +70,12 @@ impl Control {
         let operation = self
             .executor()
             .new_operation(OperationKind::Create, caller.request_id.clone());
-        let begun = self
-            .repo()
-            .begin_create(new, operation, idempotency)
-            .await?;
-        drop(promise);
+        let begun = self.repo().begin_create(new, operation, idempotency).await;
+        match &begun {
+            Err(error) if error.is_retryable() => promise.until_sure(),
+            Ok(_) | Err(_) => drop(promise),
+        }
+        let begun = begun?;
         self.executor().wake();
         Ok(match begun {
             Begun::New(instance, _) => Created {
