@@ -8,6 +8,7 @@ mod confinement;
 mod faults;
 mod kill;
 mod lifecycle;
+mod limits;
 mod openapi;
 mod plugin_swap;
 mod runtime;
