@@ -9,6 +9,7 @@ mod confinement;
 mod faults;
 mod kill;
 mod lifecycle;
+mod limits;
 mod openapi;
 mod plugin_swap;
 mod rdb;

@@ -19,6 +19,15 @@ const URI_BYTES: usize = 4 << 10;
 /// More than any volume or database holds, and little enough to be added up.
 pub(super) const MOST_BYTES: u64 = 1 << 54;
 
+/// A `describe` that came too late says nothing of the build: the machine may have been slow.
+pub(super) fn in_time(error: Error, late: bool) -> Error {
+    if late {
+        Error::unavailable(error.public())
+    } else {
+        error
+    }
+}
+
 /// What a plugin says it is, asked twice in sandboxes of their own: the host goes by it for as long as the build lives.
 pub(super) fn unchanging<T: PartialEq>(first: T, second: T, manifest: &Manifest) -> Result<T> {
     if first == second {

@@ -54,7 +54,9 @@ impl ComponentEngine {
                 "describe",
                 |engine, store| engine.berth_plugin_catalog().call_describe(store)
             );
-            call.value(outcome).and_then(convert::engine_description)
+            let late = outcome.is_err();
+            let described = call.value(outcome).and_then(convert::engine_description);
+            described.map_err(|error| answers::in_time(error, late))
         };
         let described = answers::unchanging(describe().await?, describe().await?, &build.manifest)?;
         let description = answers::engine_description(described, &build.manifest)?;

@@ -48,7 +48,9 @@ impl ComponentTarget {
                 "describe",
                 |target, store| target.call_describe(store)
             );
-            call.value(outcome).map(convert::target_description)
+            let late = outcome.is_err();
+            let described = call.value(outcome).map(convert::target_description);
+            described.map_err(|error| answers::in_time(error, late))
         };
         let described = answers::unchanging(describe().await?, describe().await?, &build.manifest)?;
         let description = answers::target_description(described, &build.manifest)?;
