@@ -163,10 +163,12 @@ async fn offer(host: &Host) -> Value {
 /// The same for the other dialect, and what its paths can name: an instance that stays, and one that is not there.
 async fn other_offer(host: &Host) -> (Value, Value) {
     let region = "/rdb/v1/regions/fr-par";
-    let engines = host.get(&format!("{region}/database-engines"));
-    let engines = engines.await.expect(200);
+    let engines = host.get(&format!("{region}/database-engines")).await;
+    let engines = engines.expect(200);
     let versions = engines["engines"][0]["versions"].as_array().unwrap();
-    let offered = versions.iter().filter(|version| version["disabled"] == false);
+    let offered = versions
+        .iter()
+        .filter(|version| version["disabled"] == false);
     let offered: Vec<&Value> = offered.map(|version| &version["name"]).collect();
     let offer = json!({
         "engine": offered,
@@ -182,7 +184,10 @@ async fn other_offer(host: &Host) -> (Value, Value) {
         "name": "other resident", "engine": offered[0], "user_name": "boss", "password": "S3cret!pw",
         "node_type": "db-dev-s",
     });
-    let made = host.post(&format!("{region}/instances"), &resident).await.expect(200);
+    let made = host
+        .post(&format!("{region}/instances"), &resident)
+        .await
+        .expect(200);
     let path = format!("{region}/instances/{}", made["id"].as_str().unwrap());
     let ready = wait_for("the other resident", async || {
         let shown = host.get(&path).await.body;

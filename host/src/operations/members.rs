@@ -95,7 +95,8 @@ pub async fn reload(context: &Context<'_>) -> Result<Option<Vec<String>>, Stop> 
     };
     let about = context.target_context().await?;
     let statuses = context.target()?.observe(&about).await;
-    let statuses = statuses.map_err(|error| look_again(context, error))?;
+    let statuses = statuses.map_err(|error| context.looks.failed(error))?;
+    context.looks.succeeded();
     let instance =
         instance_context_of(context.repo, &context.instance, &about.workload, &statuses).await?;
     Ok(Some(settings.reload(&instance).await?))
