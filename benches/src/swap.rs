@@ -10,7 +10,9 @@ use berth::model::instance::{Name, NewInstance, Spec};
 use berth::model::resources::{GIB, NodeSize};
 use berth::model::{Digest, Instance, InstanceId, NodeName, OperationId, ProjectId};
 use berth::runtime::builds::Builds;
-use berth::runtime::{InUse, Limits, Plugins, Programs, Runtime, RuntimeConfig, Timing};
+use berth::runtime::{
+    InUse, InstanceBounds, Limits, OnCall, Plugins, Programs, Runtime, RuntimeConfig, Timing,
+};
 use tokio::task::JoinHandle;
 
 use crate::host::{binary, directory};
@@ -140,6 +142,8 @@ async fn open(data: &Path, plugins_dir: &Path, named: &Arc<Named>) -> Runtime {
         limits: Limits::default(),
         compile_threads: 1,
         berth_exe: binary(),
+        bounds: InstanceBounds::default(),
+        on_call: OnCall::default(),
     };
     let runtime = Runtime::watch(config, Arc::clone(named) as _, TIMING);
     let runtime = runtime.await.expect("the runtime opens");

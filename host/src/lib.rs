@@ -15,3 +15,7 @@ pub mod store;
 pub mod supervisor;
 pub mod telemetry;
 mod trace;
+
+#[cfg(test)]
+#[path = "../../tests/src/skip.rs"]
+mod skip;

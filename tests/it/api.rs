@@ -13,5 +13,6 @@ mod lists;
 mod offer;
 pub mod openmetrics;
 mod passwords;
+mod rdb;
 mod refusals;
 mod verbs;

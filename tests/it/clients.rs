@@ -26,8 +26,13 @@ burst = 10000
 "#;
 
 async fn start(data: &DataDir) -> Host {
+    start_with(data, "").await
+}
+
+/// With more said of callers.
+async fn start_with(data: &DataDir, more: &str) -> Host {
     let config = data.path().join("berth.toml");
-    fs::write(&config, CONFIG).unwrap();
+    fs::write(&config, format!("{CONFIG}{more}")).unwrap();
     Host::start_with(data, &["--config", config.to_str().unwrap()]).await
 }
 
@@ -160,6 +165,43 @@ async fn a_client_that_takes_no_answers_is_let_go() {
     })
     .await;
     host.get("/api/v1/databases").await.expect(200);
+}
+
+#[tokio::test]
+async fn an_answer_that_is_not_taken_is_a_request_under_way() {
+    let data = DataDir::new();
+    let host = start_with(&data, "concurrent = 1\n").await;
+    let mut stream = connect(&host);
+    stream.set_nonblocking(true).unwrap();
+    let ask = format!(
+        "GET /openapi.json HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\n\r\n",
+        host.key()
+    );
+    // More than what the kernel takes for a client that does not read.
+    let asks = ask.repeat(500);
+    let mut left = asks.as_bytes();
+    let mut send = || match stream.write(left) {
+        Ok(n) => left = &left[n..],
+        Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock, "{error}"),
+    };
+    let path = "/api/v1/databases";
+    let refused = wait_for("its key to have no other request", async || {
+        send();
+        let answer = host.get(path).await;
+        (answer.status != 200).then_some(answer)
+    })
+    .await;
+    let refused = refused.expect(429);
+    assert!(refused.to_string().contains("under way"), "{refused}");
+    // It stays so, but for moments between two answers, until the client is let go.
+    wait_for("it to be let go", async || match stream.write(b"\r\n") {
+        Ok(_) => None,
+        Err(error) => (error.kind() != ErrorKind::WouldBlock).then_some(()),
+    })
+    .await;
+    for _ in 0..20 {
+        host.get(path).await.expect(200);
+    }
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use berth::model::confinement::{Confinement, Wish};
 use berth::runtime::scope::InstanceBounds;
 use berth_bindings::target::berth::plugin::process::{Host as _, State};
 use berth_tests::real::{DataDir, Host, psql_binary};
-use berth_tests::wait_for;
+use berth_tests::{not_tried, wait_for};
 
 use crate::lifecycle::{destroy, running};
 use crate::shim::stand::{MEMBER, SERVE, Stand, filled_service, service};
@@ -46,7 +46,7 @@ async fn a_member_reaches_the_files_of_its_instance_and_no_others() {
         stand.wait_running().await;
         let shown = confinement(&stand);
         if walled && !shown.files_confined {
-            eprintln!("not tried: {}", shown.files_open.unwrap_or_default());
+            not_tried(&shown.files_open.unwrap_or_default());
             return;
         }
         assert_eq!(shown.files_confined, walled);
@@ -92,7 +92,7 @@ async fn a_member_signals_nobody_outside() {
     victim.wait().unwrap();
     let old_kernel = !confinement(&stand).files_confined || kernel() < (6, 12);
     if old_kernel {
-        eprintln!("not tried: the kernel keeps no signals in");
+        not_tried("the kernel keeps no signals in");
         return;
     }
     assert!(alive);
@@ -114,7 +114,7 @@ async fn a_member_that_takes_too_much_memory_is_killed_and_says_so() {
     })
     .await;
     if let Some(why) = confinement(&eater).limits_missing {
-        eprintln!("not tried: {why}");
+        not_tried(&why);
         return;
     }
     eater.allow("hungry");
@@ -146,7 +146,7 @@ async fn a_child_that_is_killed_for_memory_is_noticed() {
     stand.ensure(&service(script)).await;
     stand.wait_running().await;
     if let Some(why) = confinement(&stand).limits_missing {
-        eprintln!("not tried: {why}");
+        not_tried(&why);
         return;
     }
     assert_eq!(stand.read("survived"), "survived\n");
@@ -163,7 +163,7 @@ async fn limits_change_with_the_size_and_groups_go_with_the_member() {
     stand.ensure(&service(SERVE)).await;
     let server = stand.wait_running().await;
     if let Some(why) = confinement(&stand).limits_missing {
-        eprintln!("not tried: {why}");
+        not_tried(&why);
         return;
     }
     let groups = stand.data.groups();
@@ -200,7 +200,7 @@ async fn limits_change_with_the_size_and_groups_go_with_the_member() {
 #[tokio::test]
 async fn without_control_groups_it_runs_and_says_so_unless_they_are_required() {
     if !nix::unistd::geteuid().is_root() {
-        eprintln!("not tried: only root can cover the control groups up");
+        not_tried("only root can cover the control groups up");
         return;
     }
     for wish in [Wish::Preferred, Wish::Required] {
@@ -258,10 +258,6 @@ async fn a_database_reads_nothing_of_another_and_shows_how_it_is_held() {
     let data = DataDir::new();
     let host = Host::start(&data).await;
     let id = running(&host, "curious").await;
-    let outside = data.path().join("readable");
-    fs::write(&outside, "what nobody should read").unwrap();
-    fs::set_permissions(&outside, fs::Permissions::from_mode(0o644)).unwrap();
-
     let shown = host
         .get(&format!("/admin/v1/instances/{id}"))
         .await
@@ -280,55 +276,80 @@ async fn a_database_reads_nothing_of_another_and_shows_how_it_is_held() {
         );
     }
     if held["files_confined"] == false {
-        eprintln!("not tried: {}", held["files_open"]);
-        destroy(&host, &id).await;
-        return;
+        not_tried(&held["files_open"].to_string());
+    } else {
+        // What is its own and the system's, it reads; and it runs what is installed.
+        let dir = directory(&host, &data, &id).await;
+        let own = "select length(pg_read_file('PG_VERSION')) > 1, length(pg_read_file('/etc/passwd')) > 1";
+        assert_eq!(as_superuser(&dir, own).unwrap(), "t|t");
+        as_superuser(&dir, "copy (select 1) to program 'cat > written'").unwrap();
+        reaches_for_another(&host, &data, &dir, false).await;
     }
-    let read = format!("select pg_read_file('{}')", outside.display());
-    let run = format!(
-        "copy (select 1) to program 'cat {} >&2; exit 1'",
-        outside.display()
-    );
-    for sql in [read, run] {
-        let refused = as_superuser(&data, &sql).unwrap_err();
-        assert!(
-            refused.contains("Permission denied") || !refused.contains("should"),
-            "{refused}"
-        );
-        assert!(!refused.contains("nobody should read"), "{refused}");
-    }
-    // What is its own and the system's, it reads; and it runs what is installed.
-    let own =
-        "select length(pg_read_file('PG_VERSION')) > 1, length(pg_read_file('/etc/passwd')) > 1";
-    assert_eq!(as_superuser(&data, own).unwrap(), "t|t");
-    as_superuser(&data, "copy (select 1) to program 'cat > written'").unwrap();
     destroy(&host, &id).await;
     data.nothing_but_the_host().await;
     assert_eq!(data.groups(), Vec::<PathBuf>::new());
 }
 
-/// Over the one database's socket, as only root or its own user can.
-fn as_superuser(data: &DataDir, sql: &str) -> Result<String, String> {
-    let instance = data.instance_dirs().remove(0);
+/// Were it not for the walls, the attempts of the test above would succeed.
+#[tokio::test]
+async fn a_database_without_walls_reads_what_the_modes_of_anothers_files_let_it() {
+    let data = DataDir::new();
+    let config = data.path().join("berth.toml");
+    fs::write(&config, "[node]\nconfinement = \"off\"\n").unwrap();
+    let host = Host::start_with(&data, &["--config", config.to_str().unwrap()]).await;
+    let id = running(&host, "unwalled").await;
+    let dir = directory(&host, &data, &id).await;
+    reaches_for_another(&host, &data, &dir, true).await;
+    destroy(&host, &id).await;
+    data.nothing_but_the_host().await;
+}
+
+/// Have the database reach for a file of another one, by its own hands and by a program's.
+async fn reaches_for_another(host: &Host, data: &DataDir, dir: &Path, succeeds: bool) {
+    const SECRET: &str = "what nobody should read";
+    let other = running(host, "the-other").await;
+    let others = directory(host, data, &other).await;
+    let tell = format!("copy (select '{SECRET}') to program 'cat > told'");
+    as_superuser(&others, &tell).unwrap();
+    let at = as_superuser(&others, "show data_directory").unwrap();
+    let told = Path::new(&at).join("told");
+    // The modes of the files would let everybody: what keeps them out is the walls alone.
+    for path in told.ancestors().take_while(|path| *path != data.path()) {
+        let mode = if path.is_dir() { 0o755 } else { 0o644 };
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let told = told.display();
+    let attempts = [
+        format!("select pg_read_file('{told}')"),
+        // What the program says is what is copied, its complaint too.
+        format!(
+            "create temp table said (line text); \
+             copy said from program 'cat {told} 2>&1 || true'; select * from said"
+        ),
+    ];
+    for sql in attempts {
+        let (Ok(said) | Err(said)) = as_superuser(dir, &sql);
+        assert_eq!(said.contains(SECRET), succeeds, "{sql}: {said}");
+        let refused = said.contains("Permission denied");
+        assert_eq!(refused, !succeeds, "{sql}: {said}");
+    }
+    destroy(host, &other).await;
+}
+
+/// Where the database has its files.
+async fn directory(host: &Host, data: &DataDir, id: &str) -> PathBuf {
+    let shown = host.get(&format!("/admin/v1/instances/{id}")).await;
+    let name = shown.expect(200)["id"].as_str().unwrap().to_owned();
+    data.path().join("instances").join(name)
+}
+
+/// Over the socket of the database in this directory, as only root or its own user can.
+fn as_superuser(instance: &Path, sql: &str) -> Result<String, String> {
     let password = fs::read_to_string(instance.join("pg-0/files/superuser.password")).unwrap();
-    let sockets = fs::read_dir(data.path().join("run")).unwrap().flatten();
-    let sockets: Vec<PathBuf> = sockets.map(|entry| entry.path()).collect();
-    let [dir] = sockets.as_slice() else {
-        panic!("one directory: {sockets:?}")
-    };
-    let names = fs::read_dir(dir)
-        .unwrap()
-        .flatten()
-        .map(|entry| entry.file_name());
-    let port = names
-        .filter_map(|name| {
-            name.to_str()?
-                .strip_prefix(".s.PGSQL.")?
-                .parse::<u16>()
-                .ok()
-        })
-        .next()
-        .expect("a socket");
+    // Process, data directory, start, port, directory of its socket.
+    let held = fs::read_to_string(instance.join("pg-0/volumes/data/postmaster.pid")).unwrap();
+    let lines: Vec<&str> = held.lines().map(str::trim).collect();
+    let (port, dir) = (lines[3], lines[4]);
     let output = Command::new(psql_binary())
         .args([
             "-XAtq",
@@ -343,7 +364,7 @@ fn as_superuser(data: &DataDir, sql: &str) -> Result<String, String> {
         ])
         .arg("-h")
         .arg(dir)
-        .args(["-p", &port.to_string()])
+        .args(["-p", port])
         .env("PGPASSWORD", password.trim())
         .output()
         .unwrap();

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::process::Command;
 
 use berth_tests::real::{DataDir, Host, Process, berth_binary, psql};
-use berth_tests::{wait::elapse, wait_for};
+use berth_tests::{not_tried, wait::elapse, wait_for};
 use nix::mount::{MsFlags, mount, umount};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
@@ -197,7 +197,7 @@ async fn a_second_host_on_one_data_directory_is_refused() {
 #[tokio::test]
 async fn a_full_disk_fails_the_creation_and_not_the_host() {
     if !nix::unistd::geteuid().is_root() {
-        println!("skipped: mounting a small file system needs root");
+        not_tried("mounting a small file system needs root");
         return;
     }
     let data = DataDir::new();

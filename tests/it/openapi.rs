@@ -7,7 +7,7 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 
 use berth_tests::real::{DataDir, Host, berth_binary};
-use berth_tests::wait_for;
+use berth_tests::{not_tried, wait_for};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
@@ -19,27 +19,36 @@ ports = "30500-30509"
 [projects.proj_default]
 id = "0d6f2c1e-6c57-4a8e-9a44-3f6f5f6b7c10"
 organization = "5b1f3c52-9d1b-4f0e-8a52-7a5d0f6c2e31"
-max_instances = 3
+max_instances = 5
 max_storage_gb = 1000
+# So that nothing hides behind an answer that says: not so fast.
+[callers]
+requests_per_second = 10000
+burst = 10000
+strangers_per_second = 10000
+strangers_burst = 10000
 "#;
+const PROJECT: &str = "0d6f2c1e-6c57-4a8e-9a44-3f6f5f6b7c10";
 const PORTS: std::ops::RangeInclusive<u16> = 30500..=30509;
 
 #[tokio::test]
 async fn every_answer_is_as_the_document_says() {
     let program = installed();
     if !program.exists() {
-        println!(
-            "skipped: there is no {}; scripts/install-schemathesis.sh says why",
-            program.display()
-        );
-        return;
+        return not_tried("there is no Schemathesis; scripts/install-schemathesis.sh says why");
     }
     let data = DataDir::new();
     let config = data.path().join("berth.toml");
     fs::write(&config, CONFIG).unwrap();
     let mut host = Host::start_with(&data, &["--config", config.to_str().unwrap()]).await;
-    // So that there is always something to read, and two more can come and go.
+    // So that there is always something to read in both dialects, something to start, and two more can come and go.
     let resident = running(&host, "resident").await;
+    let asleep = running(&host, "asleep").await;
+    host.post(&format!("/api/v1/databases/{asleep}/stop"), &json!({}))
+        .await
+        .expect(202);
+    host.wait_status(&asleep, "stopped").await;
+    let (offer_of_rdb, places) = other_offer(&host).await;
 
     let home = Path::new(env!("CARGO_MANIFEST_DIR")).join("schemathesis");
     let output = Command::new(&program)
@@ -53,8 +62,10 @@ async fn every_answer_is_as_the_document_says() {
         .env("BERTH_OFFER", offer(&host).await.to_string())
         .env(
             "BERTH_EXAMPLES",
-            examples(&host, &resident).await.to_string(),
+            examples(&host, &resident, &asleep).await.to_string(),
         )
+        .env("BERTH_OTHER_OFFER", offer_of_rdb.to_string())
+        .env("BERTH_OTHER_PLACES", places.to_string())
         .current_dir(data.path())
         .kill_on_drop(true)
         .output()
@@ -72,9 +83,23 @@ async fn every_answer_is_as_the_document_says() {
         .expect(200);
     println!("it had {} databases made", made["total"]);
     assert!(
-        made["total"].as_u64().unwrap() > 1,
-        "only the resident was there"
+        made["total"].as_u64().unwrap() > 2,
+        "only the residents were there"
     );
+    // One of the stops was our own.
+    for (kind, least) in [("stop", 2), ("start", 1), ("restart", 1)] {
+        let path = format!("/admin/v1/operations?kind={kind}&status=succeeded");
+        let done = host.get(&path).await.expect(200);
+        println!("{} operations of kind {kind} succeeded", done["total"]);
+        assert!(done["total"].as_u64().unwrap() >= least, "no {kind}");
+    }
+    let metrics = host.get("/metrics").await.expect(200);
+    let metrics = metrics.as_str().unwrap();
+    assert!(metrics.contains("berth_http_requests_total"), "{metrics}");
+    let refused = metrics
+        .lines()
+        .find(|line| line.starts_with("berth_http_requests_refused_total"));
+    assert_eq!(refused, None, "nobody was held up");
     let log = fs::read_to_string(data.path().join("host.log")).unwrap();
     for bad in ["panicked", "not served"] {
         let line = log.lines().find(|line| line.contains(bad));
@@ -135,6 +160,50 @@ async fn offer(host: &Host) -> Value {
     })
 }
 
+/// The same for the other dialect, and what its paths can name: an instance that stays, and one that is not there.
+async fn other_offer(host: &Host) -> (Value, Value) {
+    let region = "/rdb/v1/regions/fr-par";
+    let engines = host.get(&format!("{region}/database-engines")).await;
+    let engines = engines.expect(200);
+    let versions = engines["engines"][0]["versions"].as_array().unwrap();
+    let offered = versions
+        .iter()
+        .filter(|version| version["disabled"] == false);
+    let offered: Vec<&Value> = offered.map(|version| &version["name"]).collect();
+    let offer = json!({
+        "engine": offered,
+        "node_type": ["db-dev-s", body("x")["plan_id"]],
+        "user_name": ["boss"],
+        "password": ["S3cret!pw"],
+        "volume_type": ["lssd", null],
+        "volume_size": [0, null, 5_000_000_000_u64],
+        "project_id": [null, PROJECT],
+        "organization_id": [null],
+    });
+    let resident = json!({
+        "name": "other resident", "engine": offered[0], "user_name": "boss", "password": "S3cret!pw",
+        "node_type": "db-dev-s",
+    });
+    let made = host
+        .post(&format!("{region}/instances"), &resident)
+        .await
+        .expect(200);
+    let path = format!("{region}/instances/{}", made["id"].as_str().unwrap());
+    let ready = wait_for("the other resident", async || {
+        let shown = host.get(&path).await.body;
+        (shown["status"] == "ready").then_some(shown)
+    });
+    let ready = ready.await;
+    let nobody = "018f0000-0000-4000-8000-000000000000";
+    let places = json!({
+        "region": ["fr-par"],
+        "instance_id": [made["id"], nobody],
+        "endpoint_id": [ready["endpoint"]["id"], nobody],
+        "name": ["boss", "nobody", "shop"],
+    });
+    (offer, places)
+}
+
 fn one_of(refused: &Value, field: &str) -> Vec<String> {
     let problems = refused["fields"].as_array().unwrap();
     let problem = problems.iter().find(|problem| problem["field"] == field);
@@ -145,7 +214,7 @@ fn one_of(refused: &Value, field: &str) -> Vec<String> {
 }
 
 /// Something that is there, for operations that would find nothing under a name that was made up.
-async fn examples(host: &Host, id: &str) -> Value {
+async fn examples(host: &Host, id: &str, asleep: &str) -> Value {
     let operations = host
         .get(&format!("/admin/v1/operations?instance={id}"))
         .await
@@ -153,6 +222,12 @@ async fn examples(host: &Host, id: &str) -> Value {
     let operation = &operations["operations"][0]["id"];
     json!({
         "show_database": id,
+        "stop_database": asleep,
+        "start_database": asleep,
+        "restart_database": id,
+        "stop_instance": asleep,
+        "start_instance": asleep,
+        "restart_instance": id,
         "show_credentials": id,
         "rotate_credentials": id,
         "show_instance": id,

@@ -1,12 +1,16 @@
 //! A running host gets a new build of its engine while it has a database.
 
 use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use berth_tests::real::{DataDir, Host, plugins_dir, psql};
-use berth_tests::wait_for;
+use berth_tests::wait::elapse;
+use berth_tests::{fixture, wait_for};
 use serde_json::Value;
 
 use super::lifecycle::{credentials, destroy, running};
+use super::limits;
 
 const FILE: &str = "postgresql.wasm";
 
@@ -78,10 +82,81 @@ async fn an_engine_is_swapped_under_a_running_database() {
     data.nothing_but_the_host().await;
 }
 
+#[tokio::test]
+async fn requests_and_creations_go_on_while_builds_are_swapped() {
+    const SWAPS: u8 = 10;
+    const PROBE: &str = "probe.wasm";
+    let data = DataDir::new();
+    let host = limits::start(&data, "").await;
+    let folder = data.path().join("folder");
+    wait_for("the engine to be live", async || {
+        (plugin_of(&host, PROBE).await["state"] == "ready").then_some(())
+    })
+    .await;
+    let swapped = AtomicBool::new(false);
+    let swaps = async {
+        for number in 0..SWAPS {
+            let before = plugin_of(&host, PROBE).await["digest"].clone();
+            // Another build of the same engine: a custom section stands at its end.
+            let bytes = [fixture::engine(), vec![0, 3, 1, b'n', number]].concat();
+            fs::write(folder.join("whole"), bytes).unwrap();
+            fs::rename(folder.join("whole"), folder.join(PROBE)).unwrap();
+            wait_for("the next build", async || {
+                let shown = plugin_of(&host, PROBE).await;
+                (shown["digest"] != before).then_some(())
+            })
+            .await;
+        }
+        swapped.store(true, Ordering::Relaxed);
+    };
+    let requests = async {
+        let mut made = 0;
+        while !swapped.load(Ordering::Relaxed) {
+            host.get("/api/v1/databases").await.expect(200);
+            // Asks the engine, which finds nothing wrong with a request that is refused for another reason.
+            let taken = limits::wanted("calm 0");
+            host.post("/api/v1/databases", &taken).await.expect(409);
+            made += 2;
+            elapse(Duration::from_millis(5)).await;
+        }
+        made
+    };
+    let creations = async {
+        let mut made = 0;
+        while !swapped.load(Ordering::Relaxed) {
+            made += 1;
+            let id = created(&host, &format!("calm {made}")).await;
+            destroy(&host, &id).await;
+        }
+        made
+    };
+    let first = created(&host, "calm 0").await;
+    let ((), requests, creations) = tokio::join!(swaps, requests, creations);
+    println!("{SWAPS} swaps, {requests} requests and {creations} databases meanwhile");
+    assert!(requests > 100 && creations > 3, "there was load");
+    let failed = host.get("/admin/v1/operations?status=failed").await;
+    assert_eq!(failed.expect(200)["total"], 0);
+    host.wait_status(&first, "running").await;
+    destroy(&host, &first).await;
+    data.nothing_but_the_host().await;
+}
+
+async fn created(host: &Host, name: &str) -> String {
+    let wanted = limits::wanted(name);
+    let created = host.post("/api/v1/databases", &wanted).await.expect(201);
+    let id = created["id"].as_str().unwrap().to_owned();
+    host.wait_status(&id, "running").await;
+    id
+}
+
 /// What the host shows of the engine.
 async fn plugin(host: &Host) -> Value {
+    plugin_of(host, FILE).await
+}
+
+async fn plugin_of(host: &Host, file: &str) -> Value {
     let shown = host.get("/admin/v1/plugins").await.expect(200);
     let plugins = shown["plugins"].as_array().unwrap().iter();
-    let mut found: Vec<&Value> = plugins.filter(|plugin| plugin["file"] == FILE).collect();
+    let mut found: Vec<&Value> = plugins.filter(|plugin| plugin["file"] == file).collect();
     found.pop().expect("the engine is shown").clone()
 }

@@ -17,6 +17,7 @@ use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message;
 
 use crate::lifecycle::{body, destroy};
+use crate::limits;
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const CALLER: &str = "b7ad6b7169203331";
@@ -194,6 +195,85 @@ async fn one_trace_leads_from_the_request_to_each_capability_and_on_after_a_kill
     host.signal(nix::sys::signal::Signal::SIGTERM);
     let status = wait_for("the host to end", async || host.ended()).await;
     assert_eq!(status.code(), Some(0));
+}
+
+/// On a host that does nothing of its own accord, whatever is logged while a request is under way is the request's, down
+/// to what a plugin says and what is refused.
+#[tokio::test]
+async fn each_line_between_a_request_and_its_answer_carries_its_id() {
+    const QUIET: &str = "[log]\nformat = \"json\"\nlevel = \"info,berth=debug\"\n\
+        [supervisor]\nperiod = \"1h\"\n";
+    let data = DataDir::new();
+    let host = limits::start(&data, QUIET).await;
+    wait_for("it to be ready", async || {
+        (host.get("/readyz").await.status == 200).then_some(())
+    })
+    .await;
+    let log = || fs::read_to_string(data.path().join("host.log")).unwrap();
+    let client = reqwest::Client::new();
+    let databases = format!("{}/api/v1/databases", host.base());
+    let wanted = |name| client.post(&databases).json(&limits::wanted(name));
+    let path = |path: &str| format!("{}{path}", host.base());
+    let nobody = uuid::Uuid::nil();
+    let cases = [
+        ("created", wanted("calm"), 201, "a calm one is asked for"),
+        (
+            "crashed",
+            wanted("crasher"),
+            500,
+            "a call into a plugin was ended",
+        ),
+        ("taken", wanted("calm"), 409, ""),
+        ("invalid", wanted("9"), 422, ""),
+        ("absent", client.get(path("/no/such/thing")), 404, ""),
+        (
+            "denied",
+            client.get(&databases).bearer_auth(nobody),
+            401,
+            "",
+        ),
+    ];
+    for (id, request, status, says) in cases {
+        let before = log().len();
+        let request = match id {
+            "denied" => request,
+            _ => request.bearer_auth(host.key()),
+        };
+        let answer = request.header("x-request-id", id).send().await.unwrap();
+        assert_eq!(answer.headers()["x-request-id"], id);
+        assert_eq!(answer.status().as_u16(), status, "{id}");
+        let body: serde_json::Value = answer.json().await.unwrap();
+        if status >= 400 {
+            assert_eq!(body["request_id"], id, "{body}");
+        }
+        if id == "created" {
+            // What it began is its own, to the end.
+            host.wait_status(body["id"].as_str().unwrap(), "running")
+                .await;
+        }
+        let text = log();
+        let (mut lines, mut told) = (0, says.is_empty());
+        for line in text[before..].lines() {
+            let parsed: serde_json::Value = serde_json::from_str(line).expect(line);
+            let spans = parsed["spans"].as_array().cloned().unwrap_or_default();
+            // What the waiting above asks for is another request's.
+            let polls = |span: &serde_json::Value| span["name"] == "request" && span["id"] != id;
+            // And what becomes of files in the plugins folder is nobody's.
+            let target = parsed["target"].as_str().unwrap_or_default();
+            if spans.iter().any(polls) || target.starts_with("berth::runtime::registry") {
+                continue;
+            }
+            let names = |value: &serde_json::Value| value["id"] == id || value["request"] == id;
+            let is_named = spans.iter().any(names) || names(&parsed["fields"]);
+            assert!(is_named, "{id}: {line}");
+            lines += 1;
+            told |= line.contains(says);
+        }
+        println!("{id}: {lines} lines");
+        assert!(told, "{id}: {says:?} is not in {}", &text[before..]);
+    }
+    let list = host.get("/api/v1/databases").await.expect(200);
+    destroy(&host, list[0]["id"].as_str().unwrap()).await;
 }
 
 /// Every line of the log that was written within an operation carries its id and that of its request.

@@ -6,6 +6,8 @@ pub mod fixture;
 pub mod hostile;
 pub mod node;
 pub mod real;
+mod skip;
 pub mod wait;
 
+pub use skip::not_tried;
 pub use wait::{pause, wait_for, wait_within};

@@ -17,7 +17,7 @@ use tracing::{Instrument, Span, error_span};
 
 use super::callers::{self, Place};
 use super::error::ApiError;
-use super::{Api, auth, rdb};
+use super::{Api, auth, held, rdb};
 use crate::model::{Error, OperationId};
 use crate::service::Caller;
 use crate::trace;
@@ -90,8 +90,10 @@ pub async fn surround(State(api): State<Api>, mut request: Request, next: Next) 
             let response = answer(&api, request, next, &asked)
                 .instrument(span.clone())
                 .await;
-            drop(place);
-            response
+            match place {
+                Some(place) => held::until_written(response, place),
+                None => response,
+            }
         }
         Err(refused) => asked.complete(refused),
     };

@@ -11,6 +11,7 @@ mod docs;
 mod edge;
 mod error;
 mod health;
+mod held;
 mod input;
 mod metrics;
 mod openapi;

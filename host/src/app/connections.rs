@@ -17,6 +17,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
 
+/// What a client must take in each stretch of `write_timeout` for which more is waiting to be written to it: slower than
+/// any line that people have, and fast enough that nobody holds an answer for long.
+const LEAST_BYTES: usize = 64 << 10;
 /// Files that the host needs for all else: its store, its plugins' sockets, its shims.
 const OTHER_FILES: u64 = 512;
 
@@ -24,7 +27,7 @@ const OTHER_FILES: u64 = 512;
 pub struct Bounds {
     pub most: usize,
     pub most_per_address: usize,
-    /// How long a client may take nothing of what is written to it.
+    /// How long a client may take for 64 KiB of what is written to it, or for what is left of it.
     pub write_timeout: Duration,
 }
 
@@ -48,13 +51,20 @@ struct Place {
     address: IpAddr,
 }
 
-/// A connection that has a place, and that ends when its client takes nothing any more.
+/// A connection that has a place, and that ends when its client takes nothing any more, or next to nothing.
 #[derive(Debug)]
 pub struct Guarded<S> {
     stream: S,
     write_timeout: Duration,
-    stuck: Option<Pin<Box<Sleep>>>,
+    /// Since the client last kept the host waiting, until it has caught up.
+    behind: Option<Stretch>,
     _place: Place,
+}
+
+#[derive(Debug)]
+struct Stretch {
+    end: Pin<Box<Sleep>>,
+    taken: usize,
 }
 
 impl Connections {
@@ -114,7 +124,7 @@ impl Connections {
         Ok(Guarded {
             stream,
             write_timeout: self.bounds.write_timeout,
-            stuck: None,
+            behind: None,
             _place: place,
         })
     }
@@ -141,21 +151,27 @@ impl Drop for Place {
 }
 
 impl<S> Guarded<S> {
-    /// Fail once nothing could be written for as long as is allowed.
-    fn patient<T>(
+    /// Fail once less could be written than must be, for as long as is allowed. A byte now and then is no progress.
+    fn patient(
         &mut self,
         cx: &mut Context<'_>,
-        written: Poll<io::Result<T>>,
-    ) -> Poll<io::Result<T>> {
-        if written.is_ready() {
-            self.stuck = None;
-            return written;
+        written: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(written) = written {
+            if let (Ok(bytes), Some(stretch)) = (&written, &mut self.behind) {
+                stretch.taken += bytes;
+                if stretch.taken >= LEAST_BYTES {
+                    self.behind = None;
+                }
+            }
+            return Poll::Ready(written);
         }
         let until = Instant::now() + self.write_timeout;
-        let stuck = self
-            .stuck
-            .get_or_insert_with(|| Box::pin(sleep_until(until)));
-        poll_ready!(stuck.as_mut().poll(cx));
+        let stretch = self.behind.get_or_insert_with(|| Stretch {
+            end: Box::pin(sleep_until(until)),
+            taken: 0,
+        });
+        poll_ready!(stretch.end.as_mut().poll(cx));
         Poll::Ready(Err(ErrorKind::TimedOut.into()))
     }
 }
@@ -194,7 +210,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        if flushed.is_ready() {
+            // Nothing waits to be written: the next answer has its own time.
+            self.behind = None;
+        }
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -221,7 +242,8 @@ fn room_for(connections: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+    use tokio::time::interval;
 
     use super::*;
 
@@ -252,16 +274,54 @@ mod tests {
         assert!(connections.open.by_address().is_empty());
     }
 
-    #[tokio::test]
-    async fn who_takes_nothing_is_let_go() {
+    fn guarded<S>(stream: S) -> Guarded<S> {
         let address = IpAddr::from([192, 0, 2, 1]);
-        let (stream, mut client) = duplex(8);
-        let mut guarded = Guarded {
+        Guarded {
             stream,
             write_timeout: Duration::from_millis(50),
-            stuck: None,
+            behind: None,
             _place: connections(1, 1).enter(address).unwrap(),
-        };
+        }
+    }
+
+    /// Takes so many bytes with each tick, which comes five times in a stretch; answers how many it took in all.
+    async fn take(mut client: DuplexStream, bytes: usize) -> usize {
+        let mut ticks = interval(Duration::from_millis(10));
+        let (mut all, mut taken) = (0, vec![0; bytes]);
+        loop {
+            ticks.tick().await;
+            match client.read(&mut taken).await {
+                Ok(0) | Err(_) => return all,
+                Ok(n) => all += n,
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_takes_a_byte_now_and_then_is_let_go_and_who_takes_enough_is_not() {
+        let answer = vec![0; 4 * LEAST_BYTES];
+        let (stream, client) = duplex(LEAST_BYTES / 2);
+        let mut slow = guarded(stream);
+        let taken = tokio::spawn(take(client, 1));
+        let began = Instant::now();
+        let refused = slow.write_all(&answer).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::TimedOut);
+        assert!(began.elapsed() < 2 * slow.write_timeout);
+        taken.abort();
+
+        let (stream, client) = duplex(LEAST_BYTES / 2);
+        let mut steady = guarded(stream);
+        let taken = tokio::spawn(take(client, LEAST_BYTES / 4));
+        steady.write_all(&answer).await.unwrap();
+        assert!(began.elapsed() > 3 * steady.write_timeout, "it took long");
+        drop(steady);
+        assert_eq!(taken.await.unwrap(), answer.len());
+    }
+
+    #[tokio::test]
+    async fn who_takes_nothing_is_let_go() {
+        let (stream, mut client) = duplex(8);
+        let mut guarded = guarded(stream);
         let (written, taken) = tokio::join!(guarded.write_all(&[0; 64]), async {
             let mut taken = [0; 64];
             client.read_exact(&mut taken).await.map(|_| taken)

@@ -6,6 +6,9 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
+
 use super::data_dir::DataDir;
 use crate::config::Config;
 use crate::model::{Error, Result, Secret};
@@ -53,7 +56,8 @@ pub async fn export(
         let mut out = BufWriter::new(io::stdout().lock());
         return transfer::export(store.as_ref(), seal_key, &mut out, progress).await;
     };
-    let new = beside(path, "new");
+    // A name that is nobody's: what somebody else keeps beside it is not ours to remove.
+    let new = beside(path, &format!("{:016x}.new", rand::random::<u64>()));
     let written = write_file(&new, store.as_ref(), seal_key, progress).await;
     let records = match written {
         Ok(records) => records,
@@ -63,8 +67,10 @@ pub async fn export(
         }
     };
     // Whole or not at all, and never in the place of another file.
-    let named = fs::hard_link(&new, path).and_then(|()| sync_parent(path));
-    remove(&new);
+    let named = rename_to_nothing(&new, path).and_then(|()| sync_parent(path));
+    if named.is_err() {
+        remove(&new);
+    }
     named.map_err(|error| match error.kind() {
         ErrorKind::AlreadyExists => exists(path),
         _ => trouble(path, "cannot be written", error),
@@ -188,7 +194,6 @@ async fn write_file(
     seal_key: Option<Secret>,
     progress: Progress<'_>,
 ) -> Result<u64> {
-    remove(path);
     let file = OpenOptions::new()
         .write(true)
         .create_new(true)
@@ -224,6 +229,19 @@ fn remove(path: &Path) {
         && error.kind() != ErrorKind::NotFound
     {
         eprintln!("berth: {} cannot be removed: {error}", path.display());
+    }
+}
+
+/// Not every file system knows links, and not every one a rename that replaces nothing.
+fn rename_to_nothing(from: &Path, to: &Path) -> io::Result<()> {
+    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        Ok(()) => Ok(()),
+        Err(Errno::INVAL | Errno::NOSYS) => {
+            fs::hard_link(from, to)?;
+            remove(from);
+            Ok(())
+        }
+        Err(error) => Err(error.into()),
     }
 }
 

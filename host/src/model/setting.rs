@@ -106,7 +106,7 @@ impl Pattern {
     /// From an engine's description. It is bounded in what it may cost to make and to try.
     pub fn new(text: &str) -> Result<Self, regex::Error> {
         regex::RegexBuilder::new(&format!("^(?:{text})$"))
-            .size_limit(1 << 20)
+            .size_limit(1 << 16)
             .build()
             .map(Self)
     }

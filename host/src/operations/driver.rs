@@ -13,6 +13,7 @@ use tracing::{Instrument, info, info_span, warn};
 
 use super::config::NodeConfig;
 use super::journal::{Finish, Gone, Journal};
+use super::looks::Looks;
 use super::workflow::{Context, OnFailure, Stop, Workflow};
 use crate::model::operation::StepState;
 use crate::model::{Error, Operation, OperationStatus, Outcome};
@@ -40,6 +41,7 @@ pub struct Driver<'a> {
     /// Says that the record may have changed.
     pub poke: &'a Notify,
     pub stopping: &'a CancellationToken,
+    pub looks: Looks,
     /// The newest reason for a pause, as it was given and as it is recorded: most pauses repeat it.
     pub reason: Mutex<Option<(String, String)>>,
 }
@@ -266,6 +268,7 @@ impl Driver<'_> {
             started_at: record
                 .and_then(|record| record.started_at)
                 .unwrap_or(operation.created_at),
+            looks: &self.looks,
             operation: operation.id,
             step,
             journal: self.journal,

@@ -17,6 +17,7 @@ use uuid::Uuid;
 use super::config::NodeConfig;
 use super::driver::{Driver, Parted};
 use super::journal::{Gone, Journal, Refusal};
+use super::looks::Looks;
 use super::{configure, create, delete, renew_certificate, restart, set_access, start, stop};
 use crate::model::operation::NewOperation;
 use crate::model::setting::Settings;
@@ -245,6 +246,7 @@ impl Executor {
             journal: &journal,
             poke,
             stopping,
+            looks: Looks::default(),
             reason: tokio::sync::Mutex::default(),
         };
         let parted = async {

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use super::contexts::{instance_context_of, planned};
 use super::workflow::{Context, StepResult, Stop};
-use crate::model::Error;
 use crate::model::plugin::Observation;
 use crate::model::workload::{MemberState, MemberStatus, Workload};
 use crate::runtime::Target;
@@ -18,8 +17,6 @@ pub type Restarts = BTreeMap<String, u32>;
 /// A server that was started again so often will not come up.
 const MOST_RESTARTS: u32 = 5;
 const LOG_BYTES: u32 = 1_500;
-/// What cannot be looked at for so long has failed.
-const LOOK_FOR: Duration = Duration::from_secs(60);
 
 /// Have the target make what is recorded, and start it. What is there already is left as it is.
 pub async fn apply(context: &Context<'_>) -> StepResult {
@@ -33,7 +30,8 @@ pub async fn apply(context: &Context<'_>) -> StepResult {
 pub async fn restarts(context: &Context<'_>) -> Result<Restarts, Stop> {
     let about = context.target_context().await?;
     let observed = context.target()?.observe(&about).await;
-    let observed = observed.map_err(|error| look_again(context, error))?;
+    let observed = observed.map_err(|error| context.looks.failed(error))?;
+    context.looks.succeeded();
     Ok(observed
         .into_iter()
         .map(|status| (status.member, status.restarts))
@@ -53,15 +51,17 @@ pub async fn run(context: &Context<'_>) -> StepResult {
 pub async fn serve(context: &Context<'_>, before: &Restarts) -> StepResult {
     let about = context.target_context().await?;
     let statuses = context.target()?.observe(&about).await;
-    let statuses = statuses.map_err(|error| look_again(context, error))?;
-    running(context, &statuses, before).await?;
+    let statuses = statuses.map_err(|error| context.looks.failed(error))?;
+    if let Err(stop) = running(context, &statuses, before).await {
+        context.looks.succeeded();
+        return Err(stop);
+    }
     let workload = &about.workload;
     let instance = instance_context_of(context.repo, &context.instance, workload, &statuses);
     let observed = context.engine()?.observe(&instance.await?).await;
-    served_by(
-        context,
-        &observed.map_err(|error| look_again(context, error))?,
-    )?;
+    let observed = observed.map_err(|error| context.looks.failed(error))?;
+    context.looks.succeeded();
+    served_by(context, &observed)?;
     Ok(Changes::default())
 }
 
@@ -95,7 +95,8 @@ pub async fn reload(context: &Context<'_>) -> Result<Option<Vec<String>>, Stop> 
     };
     let about = context.target_context().await?;
     let statuses = context.target()?.observe(&about).await;
-    let statuses = statuses.map_err(|error| look_again(context, error))?;
+    let statuses = statuses.map_err(|error| context.looks.failed(error))?;
+    context.looks.succeeded();
     let instance =
         instance_context_of(context.repo, &context.instance, &about.workload, &statuses).await?;
     Ok(Some(settings.reload(&instance).await?))
@@ -157,13 +158,6 @@ async fn running(
         ));
     }
     Ok(())
-}
-
-fn look_again(context: &Context<'_>, error: Error) -> Stop {
-    match Stop::from(error) {
-        Stop::Fail { why } if context.elapsed() < LOOK_FOR => Stop::Retry { after: None, why },
-        stop @ (Stop::Fail { .. } | Stop::Retry { .. }) => stop,
-    }
 }
 
 fn has_failed(status: Option<&MemberStatus>, before: &Restarts) -> bool {

@@ -13,6 +13,7 @@ mod delete;
 mod driver;
 mod executor;
 mod journal;
+mod looks;
 mod members;
 mod on_end;
 mod plain;

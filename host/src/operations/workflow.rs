@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use super::config::NodeConfig;
 use super::contexts;
 use super::journal::Journal;
+use super::looks::Looks;
 use crate::model::plugin::{InstanceContext, TargetContext};
 use crate::model::{Error, Instance, Kind, OperationId, Result};
 use crate::runtime::{Engine, Plugins, Target};
@@ -117,6 +118,7 @@ pub struct Context<'a> {
     pub attempt: u32,
     /// When the step was begun for the first time.
     pub started_at: Timestamp,
+    pub(super) looks: &'a Looks,
     pub(super) operation: OperationId,
     pub(super) step: &'static str,
     pub(super) journal: &'a Journal,

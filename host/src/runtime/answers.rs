@@ -11,12 +11,22 @@ use super::capability::log::one_line;
 use super::check::is_name;
 use super::manifest::Manifest;
 use super::programs::is_version;
+use super::setting_schemas;
 
 const VERSIONS: usize = 64;
 const NAME_BYTES: usize = 128;
 const URI_BYTES: usize = 4 << 10;
 /// More than any volume or database holds, and little enough to be added up.
-const MOST_BYTES: u64 = 1 << 54;
+pub(super) const MOST_BYTES: u64 = 1 << 54;
+
+/// A `describe` that came too late says nothing of the build: the machine may have been slow.
+pub(super) fn in_time(error: Error, late: bool) -> Error {
+    if late {
+        Error::unavailable(error.public())
+    } else {
+        error
+    }
+}
 
 /// What a plugin says it is, asked twice in sandboxes of their own: the host goes by it for as long as the build lives.
 pub(super) fn unchanging<T: PartialEq>(first: T, second: T, manifest: &Manifest) -> Result<T> {
@@ -49,8 +59,10 @@ pub(super) fn engine_description(
         return wrong("its default port is 0");
     }
     let mut labels = BTreeSet::new();
-    for version in &described.versions {
-        if !is_version(&version.label) || !labels.insert(&version.label) {
+    for version in &mut described.versions {
+        setting_schemas::sound(version)
+            .map_err(|problem| refused(manifest, "description", &problem))?;
+        if !is_version(&version.label) || !labels.insert(version.label.clone()) {
             return wrong("a version's label is not one, or stands there twice");
         }
         let is_date = |text: &str| text.len() == 10 && text.parse::<jiff::civil::Date>().is_ok();
@@ -198,7 +210,8 @@ pub(super) fn log_tail(text: &str, most: u32) -> String {
         .collect()
 }
 
-fn is_plain(text: &str, most: usize) -> bool {
+/// One line of text.
+pub(super) fn is_plain(text: &str, most: usize) -> bool {
     text.len() <= most && !text.contains(|c: char| c.is_control())
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use berth_bindings::engine::berth::plugin::types as wit;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{AcquireError, Semaphore, SemaphorePermit};
 use tokio::time::{error::Elapsed, timeout};
 use tracing::Span;
 use wasmtime::{Store, Trap};
@@ -22,6 +22,7 @@ use super::manifest::Manifest;
 use super::on_call::{Called, Ending};
 use super::sandbox::{Allowance, Limits, Sandbox, State};
 use super::scope::CallScope;
+use super::weigh::Shape;
 
 /// Of what is logged about a call that was ended: names of a component's functions are in it.
 const DETAIL_BYTES: usize = 8 << 10;
@@ -30,6 +31,7 @@ const DETAIL_BYTES: usize = 8 << 10;
 pub(super) struct Build {
     pub digest: Digest,
     pub manifest: Manifest,
+    shape: Shape,
     sandbox: Arc<Sandbox>,
     limits: Limits,
     places: Semaphore,
@@ -71,17 +73,28 @@ pub(super) struct Call<'a> {
     ending: Option<Ending>,
     span: Span,
     pub store: Store<State>,
-    _place: SemaphorePermit<'a>,
+    // After the store, which is to be gone when others get it.
+    _place: Place<'a>,
 }
+
+/// Held while the call has a sandbox: in its build, and in the pool if that makes it.
+type Place<'a> = (SemaphorePermit<'a>, Option<SemaphorePermit<'a>>);
 
 /// How a call went: in time or not, ended or trapped.
 pub(super) type Outcome<T> = std::result::Result<wasmtime::Result<T>, Elapsed>;
 
 impl Build {
-    pub fn new(digest: Digest, manifest: Manifest, sandbox: Arc<Sandbox>, limits: Limits) -> Self {
+    pub fn new(
+        digest: Digest,
+        manifest: Manifest,
+        shape: Shape,
+        sandbox: Arc<Sandbox>,
+        limits: Limits,
+    ) -> Self {
         Self {
             digest,
             manifest,
+            shape,
             sandbox,
             limits,
             places: Semaphore::new(limits.concurrent),
@@ -100,19 +113,7 @@ impl Build {
             Pace::Compute => self.limits.compute,
             Pace::Talk => self.limits.talk,
         };
-        let place = match self.places.try_acquire() {
-            Ok(place) => place,
-            Err(_) => timeout(limit, self.places.acquire())
-                .await
-                .map_err(|_| {
-                    self.tell(function, Ending::Busy, limit);
-                    Error::unavailable(format!(
-                        "the plugin `{}` is busy: {} calls are in progress",
-                        self.manifest.name, self.limits.concurrent
-                    ))
-                })?
-                .map_err(Error::internal)?,
-        };
+        let place = self.place(function, limit).await?;
         let span = inner_span!(
             "plugin call",
             plugin = &*self.manifest.name,
@@ -130,9 +131,13 @@ impl Build {
             std::mem::take(&mut scope.redactor),
             Arc::clone(&self.log),
         );
-        let store = self
-            .sandbox
-            .store(self.limits.memory_bytes, pace.allowance(), log, scope);
+        let store = self.sandbox.store(
+            self.shape,
+            self.limits.memory_bytes,
+            pace.allowance(),
+            log,
+            scope,
+        );
         Ok(Call {
             build: self,
             function,
@@ -143,6 +148,40 @@ impl Build {
             store,
             _place: place,
         })
+    }
+
+    /// One of the build's own, and one of the pool's, which are enough for several builds whose calls all hang.
+    async fn place(&self, function: &'static str, limit: Duration) -> Result<Place<'_>> {
+        let pool = self.sandbox.engines.places(self.shape);
+        let at_once = || {
+            let own = self.places.try_acquire().ok()?;
+            let pooled = pool.map(Semaphore::try_acquire).transpose().ok()?;
+            Some((own, pooled))
+        };
+        if let Some(place) = at_once() {
+            return Ok(place);
+        }
+        let both = async {
+            let own = self.places.acquire().await?;
+            let pooled = match pool {
+                Some(pool) => Some(pool.acquire().await?),
+                None => None,
+            };
+            Ok((own, pooled))
+        };
+        match timeout(limit, both).await {
+            Ok(place) => place.map_err(|e: AcquireError| Error::internal(e)),
+            Err(_) => {
+                self.tell(function, Ending::Busy, limit);
+                Err(Error::unavailable(match self.places.available_permits() {
+                    0 => format!(
+                        "the plugin `{}` is busy: {} calls are in progress",
+                        self.manifest.name, self.limits.concurrent
+                    ),
+                    _ => "the plugins are busy: too many calls are in progress".to_owned(),
+                }))
+            }
+        }
     }
 
     fn tell(&self, function: &'static str, ending: Ending, took: Duration) {
@@ -268,16 +307,17 @@ impl Drop for Call<'_> {
 
 /// Run one exported function of a plugin in a sandbox of its own.
 ///
-/// `call!(adapter, Pace::Compute, scope, "plan", |plugin, store| plugin.x().call_plan(store, &spec))`
-/// is `(Call, Outcome)`.
+/// `call!(adapter.provisioning, Pace::Compute, scope, "plan", |plugin, store| plugin.call_plan(store, &spec))`
+/// is `(Call, Outcome)`. What is named of the adapter are the exports to look up.
 macro_rules! call {
-    ($adapter:expr, $pace:expr, $scope:expr, $function:literal, |$plugin:ident, $store:ident| $body:expr) => {{
+    ($adapter:ident.$exports:ident, $pace:expr, $scope:expr, $function:literal, |$plugin:ident, $store:ident| $body:expr) => {{
         let mut call = $adapter.build.begin($function, $pace, $scope).await?;
         let (limit, span) = (call.limit(), call.span());
         let outcome = {
             let $store = &mut call.store;
             let work = async {
-                let $plugin = $adapter.pre.instantiate_async(&mut *$store).await?;
+                let instance = $adapter.pre.instantiate_async(&mut *$store).await?;
+                let $plugin = $adapter.$exports.load(&mut *$store, &instance)?;
                 $body.await
             };
             tokio::time::timeout(limit, tracing::Instrument::instrument(work, span)).await

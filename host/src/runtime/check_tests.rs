@@ -175,6 +175,42 @@ fn names_are_plain_and_unique() {
     refused(|p| p.members.push(p.members[0].clone()));
     refused(|p| p.endpoints.push(p.endpoints[0].clone()));
     refused(|p| p.secrets.push(p.secrets[0].clone()));
+    let twice = |order: [&str; 3]| {
+        refused(|p| p.members[0].main.env = order.map(|n| (n.into(), "x".into())).into());
+    };
+    twice(["A", "A", "B"]);
+    twice(["A", "B", "A"]);
+}
+
+#[test]
+fn the_bound_of_what_is_stored_is_one() {
+    let mut plan = plan();
+    assert!(most_stored(&plan) >= stored_size(&plan));
+    let worst = || "\u{1}".repeat(1000);
+    plan.members[0].main.args = vec![worst(); 20];
+    plan.members[0].files[0].content = worst();
+    plan.members[0].volumes = vec![
+        Volume {
+            name: worst(),
+            size_bytes: u64::MAX
+        };
+        20
+    ];
+    plan.members[0].ports = vec![
+        Port {
+            name: String::new(),
+            number: u16::MAX,
+            socket: None
+        };
+        50
+    ];
+    plan.members[0].stop.grace_ms = u32::MAX;
+    plan.endpoints = vec![plan.endpoints[0].clone(); 50];
+    plan.secrets = vec![plan.secrets[1].clone(); 50];
+    plan.members = vec![plan.members[0].clone(); 20];
+    assert!(most_stored(&plan) >= stored_size(&plan));
+    let empty = Workload::default();
+    assert!(most_stored(&empty) >= stored_size(&empty));
 }
 
 #[test]

@@ -15,7 +15,7 @@ const STEP: Duration = Duration::from_millis(1);
 pub(super) enum Clocks {
     /// They stand still.
     None,
-    /// They go, in steps of a millisecond; the monotonic one begins with the call.
+    /// They go, in steps of a millisecond; the monotonic one begins when the call first looks.
     Coarse,
 }
 
@@ -52,7 +52,7 @@ impl HostWallClock for Wall {
     }
 }
 
-/// The time since the call began, or none.
+/// The time since the call first looked, or none.
 pub(super) struct Monotonic {
     clocks: Clocks,
     began: Instant,

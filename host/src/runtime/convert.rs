@@ -22,6 +22,7 @@ use crate::model::workload::{
 use crate::model::{ConflictReason, Error, FieldProblem, InstanceId, Result};
 use crate::runtime::capability::log::one_line;
 use crate::runtime::scope::Redactor;
+use crate::runtime::setting_schemas;
 use crate::runtime::sockets::Network;
 
 const GIB: u64 = crate::model::resources::GIB;
@@ -171,6 +172,7 @@ pub(super) fn observation(seen: provisioning::MemberObservation) -> Observation 
 }
 
 pub(super) fn engine_description(described: catalog::Description) -> Result<EngineDescription> {
+    setting_schemas::bounded(&described)?;
     let versions = described.versions.into_iter().map(engine_version);
     Ok(EngineDescription {
         name: described.name,

@@ -1,51 +1,70 @@
-//! An engine component as the host sees it: each call of the trait is one sandbox.
+//! An engine component as the host sees it: each call of the trait is one sandbox. What it is able to do besides
+//! stands in adapters of their own: see `abilities`.
+
+use std::sync::Arc;
 
 use async_trait::async_trait;
-use berth_bindings::engine::EnginePre;
+use berth_bindings::engine::exports::berth::plugin::{credentials, provisioning};
+use berth_bindings::engine::{EngineIndices, EnginePre};
+use wasmtime::component::InstancePre;
 
 use crate::model::instance::{Endpoint, Spec};
 use crate::model::plugin::{Connection, EngineDescription, InstanceContext, Login, Observation};
 use crate::model::workload::Workload;
-use crate::model::{Digest, InstanceId, Result, Secret};
+use crate::model::{Digest, Error, InstanceId, Result, Secret};
 
+use super::abilities::{Abilities, Exported, talk};
 use super::call::{Build, Pace, call};
 use super::directories::Directories;
 use super::sandbox::State;
 use super::scope::{CallScope, Redactor};
-use super::sockets::Network;
 use super::{Engine, Settings, Users, answers, check, convert};
 
 pub(super) struct ComponentEngine {
-    build: Build,
-    pre: EnginePre<State>,
+    build: Arc<Build>,
+    pre: InstancePre<State>,
+    abilities: Abilities,
+    // Looked up in each sandbox, with their types: those that the call needs.
+    provisioning: provisioning::GuestIndices,
+    credentials: credentials::GuestIndices,
     description: EngineDescription,
     directories: Directories,
 }
 
 impl ComponentEngine {
-    /// Ask the component what it is, and take it if the answer is sound.
+    /// Ask the component what it is, and take it if the answer is sound. All its exports are looked up here once.
     pub async fn load(
         build: Build,
         pre: EnginePre<State>,
+        exported: Exported,
         directories: Directories,
     ) -> Result<Self> {
+        let lost = |e| Error::internal(format!("{e:#}"));
+        let pre = pre.instance_pre().clone();
         let asked = Asked {
             build: &build,
             pre: &pre,
+            all: EngineIndices::new(&pre).map_err(lost)?,
         };
         let describe = async || {
             let (call, outcome) = call!(
-                asked,
+                asked.all,
                 Pace::Compute,
                 CallScope::default(),
                 "describe",
                 |engine, store| engine.berth_plugin_catalog().call_describe(store)
             );
-            call.value(outcome).and_then(convert::engine_description)
+            let late = outcome.is_err();
+            let described = call.value(outcome).and_then(convert::engine_description);
+            described.map_err(|error| answers::in_time(error, late))
         };
         let described = answers::unchanging(describe().await?, describe().await?, &build.manifest)?;
         let description = answers::engine_description(described, &build.manifest)?;
+        let build = Arc::new(build);
         Ok(Self {
+            abilities: Abilities::new(exported, &build, &pre, &directories),
+            provisioning: provisioning::GuestIndices::new(&pre).map_err(lost)?,
+            credentials: credentials::GuestIndices::new(&pre).map_err(lost)?,
             build,
             pre,
             description,
@@ -60,27 +79,13 @@ impl ComponentEngine {
             ..CallScope::default()
         }
     }
-
-    /// The scope of a call that talks to the instance's members.
-    fn with_network<'a>(
-        &self,
-        context: &'a InstanceContext,
-        more: impl IntoIterator<Item = &'a Secret>,
-    ) -> Result<CallScope> {
-        let files = self.directories.of(context.id, context.uid);
-        Ok(CallScope {
-            instance: Some(context.id),
-            network: Network::of(&context.dials, &context.endpoints, &files)?,
-            redactor: Redactor::new(&context.secrets, more),
-            ..CallScope::default()
-        })
-    }
 }
 
 /// What `call!` needs of an adapter.
 struct Asked<'a> {
     build: &'a Build,
-    pre: &'a EnginePre<State>,
+    pre: &'a InstancePre<State>,
+    all: EngineIndices,
 }
 
 #[async_trait]
@@ -94,23 +99,21 @@ impl Engine for ComponentEngine {
     }
 
     fn settings(&self) -> Option<&dyn Settings> {
-        None
+        self.abilities.settings()
     }
 
     fn users(&self) -> Option<&dyn Users> {
-        None
+        self.abilities.users()
     }
 
     async fn validate(&self, id: InstanceId, spec: &Spec) -> Result<()> {
         let spec = convert::spec(id, spec.name.slug(), spec);
         let (call, outcome) = call!(
-            self,
+            self.provisioning,
             Pace::Compute,
             Self::pure(id),
             "validate",
-            |engine, store| engine
-                .berth_plugin_provisioning()
-                .call_validate(store, &spec)
+            |engine, store| engine.call_validate(store, &spec)
         );
         call.answer(outcome)
     }
@@ -118,11 +121,11 @@ impl Engine for ComponentEngine {
     async fn plan(&self, id: InstanceId, spec: &Spec) -> Result<Workload> {
         let spec = convert::spec(id, spec.name.slug(), spec);
         let (call, outcome) = call!(
-            self,
+            self.provisioning,
             Pace::Compute,
             Self::pure(id),
             "plan",
-            |engine, store| engine.berth_plugin_provisioning().call_plan(store, &spec)
+            |engine, store| engine.call_plan(store, &spec)
         );
         let workload = convert::workload(call.answer(outcome)?);
         for closed in self.directories.closed() {
@@ -132,24 +135,28 @@ impl Engine for ComponentEngine {
     }
 
     async fn bootstrap(&self, context: &InstanceContext) -> Result<()> {
-        let scope = self.with_network(context, None)?;
+        let scope = talk(&self.directories, context, None)?;
         let instance = convert::instance(context, &scope.network);
-        let (call, outcome) = call!(self, Pace::Talk, scope, "bootstrap", |engine, store| {
-            engine
-                .berth_plugin_provisioning()
-                .call_bootstrap(store, &instance)
-        });
+        let (call, outcome) = call!(
+            self.provisioning,
+            Pace::Talk,
+            scope,
+            "bootstrap",
+            |engine, store| engine.call_bootstrap(store, &instance)
+        );
         call.answer(outcome)
     }
 
     async fn observe(&self, context: &InstanceContext) -> Result<Vec<Observation>> {
-        let scope = self.with_network(context, None)?;
+        let scope = talk(&self.directories, context, None)?;
         let instance = convert::instance(context, &scope.network);
-        let (call, outcome) = call!(self, Pace::Talk, scope, "observe", |engine, store| {
-            engine
-                .berth_plugin_provisioning()
-                .call_observe(store, &instance)
-        });
+        let (call, outcome) = call!(
+            self.provisioning,
+            Pace::Talk,
+            scope,
+            "observe",
+            |engine, store| engine.call_observe(store, &instance)
+        );
         let seen = call.answer(outcome)?;
         answers::observations(
             seen.into_iter().map(convert::observation).collect(),
@@ -161,13 +168,11 @@ impl Engine for ComponentEngine {
     async fn first_login(&self, id: InstanceId, spec: &Spec) -> Result<Login> {
         let spec = convert::spec(id, spec.name.slug(), spec);
         let (call, outcome) = call!(
-            self,
+            self.credentials,
             Pace::Compute,
             Self::pure(id),
             "first-login",
-            |engine, store| engine
-                .berth_plugin_credentials()
-                .call_first_login(store, &spec)
+            |engine, store| engine.call_first_login(store, &spec)
         );
         answers::login(convert::login(call.answer(outcome)?), &self.build.manifest)
     }
@@ -187,15 +192,13 @@ impl Engine for ComponentEngine {
             redactor: Redactor::new(&Default::default(), [password]),
             ..Self::pure(id)
         };
-        let (call, outcome) = call!(self, Pace::Compute, scope, "connect", |engine, store| {
-            engine.berth_plugin_credentials().call_connect(
-                store,
-                &spec,
-                &endpoint,
-                &login,
-                password.expose(),
-            )
-        });
+        let (call, outcome) = call!(
+            self.credentials,
+            Pace::Compute,
+            scope,
+            "connect",
+            |engine, store| engine.call_connect(store, &spec, &endpoint, &login, password.expose())
+        );
         let made = call.answer(outcome)?;
         let connection = Connection {
             host: made.host,
@@ -215,17 +218,16 @@ impl Engine for ComponentEngine {
         login: &Login,
         password: &Secret,
     ) -> Result<bool> {
-        let scope = self.with_network(context, [password])?;
+        let scope = talk(&self.directories, context, [password])?;
         let instance = convert::instance(context, &scope.network);
         let login = convert::login_out(login);
-        let (call, outcome) = call!(self, Pace::Talk, scope, "verify", |engine, store| {
-            engine.berth_plugin_credentials().call_verify(
-                store,
-                &instance,
-                &login,
-                password.expose(),
-            )
-        });
+        let (call, outcome) = call!(
+            self.credentials,
+            Pace::Talk,
+            scope,
+            "verify",
+            |engine, store| engine.call_verify(store, &instance, &login, password.expose(),)
+        );
         call.answer(outcome)
     }
 
@@ -235,17 +237,16 @@ impl Engine for ComponentEngine {
         login: &Login,
         password: &Secret,
     ) -> Result<()> {
-        let scope = self.with_network(context, [password])?;
+        let scope = talk(&self.directories, context, [password])?;
         let instance = convert::instance(context, &scope.network);
         let login = convert::login_out(login);
-        let (call, outcome) = call!(self, Pace::Talk, scope, "rotate", |engine, store| {
-            engine.berth_plugin_credentials().call_rotate(
-                store,
-                &instance,
-                &login,
-                password.expose(),
-            )
-        });
+        let (call, outcome) = call!(
+            self.credentials,
+            Pace::Talk,
+            scope,
+            "rotate",
+            |engine, store| engine.call_rotate(store, &instance, &login, password.expose(),)
+        );
         call.answer(outcome)
     }
 }

@@ -1,6 +1,7 @@
 //! The plugin runtime: loads components, runs each call in a sandbox of its own, and gives them what they
 //! were granted. Knows wasmtime, and no engine by name. Never imports the store or the operations.
 
+mod abilities;
 mod answers;
 pub mod builds;
 mod call;
@@ -18,12 +19,17 @@ mod on_call;
 mod paths;
 mod placeholder;
 mod plugins;
+mod pool;
 pub mod programs;
 mod registry;
 pub mod sandbox;
 pub mod scope;
+mod setting_schemas;
+mod settings_adapter;
 pub mod sockets;
 mod target_adapter;
+mod user_answers;
+mod users_adapter;
 mod weigh;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -10,6 +10,10 @@ pub(super) fn begins_with(text: &str, path: &str) -> bool {
 
 /// Whether the path, or one below it, is named anywhere in the text, however it is spelled.
 pub(super) fn names(text: &str, path: &str) -> bool {
+    // Most texts name no path at all, and this is asked of each.
+    if path.contains('/') && !text.contains('/') {
+        return false;
+    }
     let plain = plain(text);
     plain
         .match_indices(path)
@@ -18,6 +22,12 @@ pub(super) fn names(text: &str, path: &str) -> bool {
 
 /// Whether `..` stands in it as a part of a path.
 pub(super) fn climbs(text: &str) -> bool {
+    let two = |at: usize| text[at + 1..].starts_with('.');
+    let possible = text.match_indices('.').any(|(at, _)| two(at));
+    possible && has_part_up(text)
+}
+
+fn has_part_up(text: &str) -> bool {
     text.split(|c: char| !(c.is_alphanumeric() || matches!(c, '.' | '-' | '_')))
         .any(|part| part == "..")
 }

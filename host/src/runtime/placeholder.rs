@@ -19,7 +19,7 @@ pub(super) fn parse(text: &str) -> impl Iterator<Item = Result<Placeholder<'_>, 
     let mut rest = text;
     std::iter::from_fn(move || {
         loop {
-            let at = rest.find("${")?;
+            let at = opening(rest)?;
             let escaped = rest[..at].ends_with('$');
             rest = &rest[at + 2..];
             if escaped {
@@ -37,6 +37,12 @@ pub(super) fn parse(text: &str) -> impl Iterator<Item = Result<Placeholder<'_>, 
             );
         }
     })
+}
+
+/// Where the first `${` is. By one character, which is found many times faster than two.
+fn opening(text: &str) -> Option<usize> {
+    let mut found = text.match_indices('$').map(|(at, _)| at);
+    found.find(|at| text[at + 1..].starts_with('{'))
 }
 
 impl<'a> Placeholder<'a> {

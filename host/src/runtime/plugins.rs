@@ -53,12 +53,13 @@ impl Runtime {
                 config.data_dir.display()
             ))
         })?;
-        let sandbox = Arc::new(Sandbox::new(config.on_call).map_err(internal)?);
+        let sandbox = Sandbox::new(config.on_call, config.limits.concurrent);
+        let sandbox = Arc::new(sandbox.map_err(internal)?);
         let plugins = data_dir.join("plugins");
         let compiled = CompiledCode::open(
             plugins.clone(),
             &data_dir.join("compiled.key"),
-            sandbox.engine(),
+            sandbox.engines.compiler(),
         )
         .map_err(|e| Error::unavailable(format!("the key of the compiled code: {e}")))?;
         let record = plugins.join("live.json");

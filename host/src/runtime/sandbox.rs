@@ -15,7 +15,7 @@ use berth_bindings::target::berth::plugin::{
 };
 use bytes::Bytes;
 use wasmtime::component::{HasSelf, Linker, ResourceTable};
-use wasmtime::{Config, Engine, Store, UpdateDeadline};
+use wasmtime::{Store, UpdateDeadline};
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
@@ -27,8 +27,10 @@ use super::clocks::Clocks;
 use super::limiter::{Limiter, Refused};
 use super::manifest::Capability;
 use super::on_call::OnCall;
+use super::pool::Engines;
 use super::scope::CallScope;
 use super::sockets::{HasSockets, Sockets, SocketsView};
+use super::weigh::Shape;
 
 /// What one call may use. Past any of them the call ends with an error and its sandbox is dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,8 +56,6 @@ impl Default for Limits {
     }
 }
 
-/// How often a component that computes lets others run, and its time be looked at.
-const TICK: Duration = Duration::from_millis(10);
 /// Bytes that a component may hand over in one call of the host, or in one answer.
 const HOSTCALL_BYTES: usize = 8 << 20;
 /// Sockets, streams and the like that a call may hold at once.
@@ -73,14 +73,15 @@ pub(super) struct Allowance {
 
 /// Makes sandboxes. One per process.
 pub struct Sandbox {
-    engine: Engine,
-    base: Linker<State>,
+    pub(super) engines: Engines,
     pub(super) on_call: OnCall,
 }
 
 /// What a store holds besides the component.
 pub(super) struct State {
-    wasi: WasiCtx,
+    /// Made when it is first asked for, which many calls never do.
+    wasi: Option<Box<WasiCtx>>,
+    clocks: Clocks,
     table: ResourceTable,
     limiter: Limiter,
     tail: Tail,
@@ -91,42 +92,30 @@ pub(super) struct State {
 }
 
 impl Sandbox {
-    pub fn new(on_call: OnCall) -> wasmtime::Result<Self> {
-        let mut config = Config::new();
-        config
-            .epoch_interruption(true)
-            // Calls into one store never overlap here, and without it a call costs a quarter.
-            .concurrency_support(false)
-            .wasm_memory64(false)
-            // The frames of a component are none of the host's: a native backtrace, which `RUST_BACKTRACE` makes of
-            // every error, would walk and name thousands of them after a deep recursion.
-            .native_unwind_info(false);
-        let engine = Engine::new(&config)?;
-        tick(&engine)?;
-        let mut base = Linker::new(&engine);
-        wasmtime_wasi::p2::add_to_linker_async(&mut base)?;
-        base.allow_shadowing(true);
-        tcp::add_to_linker::<State, HasSockets>(&mut base, State::sockets)?;
-        tcp_create_socket::add_to_linker::<State, HasSockets>(&mut base, State::sockets)?;
-        base.allow_shadowing(false);
-        log_interface::add_to_linker::<State, HasSelf<Log>>(&mut base, |state| {
-            state.limiter.count_call();
-            &mut state.log
-        })?;
+    /// `concurrent` calls into one build are possible at the same time.
+    pub fn new(on_call: OnCall, concurrent: usize) -> wasmtime::Result<Self> {
         Ok(Self {
-            engine,
-            base,
+            engines: Engines::new(concurrent)?,
             on_call,
         })
     }
 
-    pub fn engine(&self) -> &Engine {
-        &self.engine
-    }
-
     /// What a component that was granted these capabilities can import.
-    pub(super) fn linker(&self, granted: &BTreeSet<Capability>) -> wasmtime::Result<Linker<State>> {
-        let mut linker = self.base.clone();
+    pub(super) fn linker(
+        &self,
+        shape: Shape,
+        granted: &BTreeSet<Capability>,
+    ) -> wasmtime::Result<Linker<State>> {
+        let mut linker = Linker::new(self.engines.of(shape));
+        wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+        linker.allow_shadowing(true);
+        tcp::add_to_linker::<State, HasSockets>(&mut linker, State::sockets)?;
+        tcp_create_socket::add_to_linker::<State, HasSockets>(&mut linker, State::sockets)?;
+        linker.allow_shadowing(false);
+        log_interface::add_to_linker::<State, HasSelf<Log>>(&mut linker, |state| {
+            state.limiter.count_call();
+            &mut state.log
+        })?;
         for capability in granted {
             match capability {
                 Capability::Files => {
@@ -152,29 +141,20 @@ impl Sandbox {
     /// A fresh store for one call.
     pub(super) fn store(
         &self,
+        shape: Shape,
         memory_bytes: usize,
         allowance: Allowance,
         log: Log,
         scope: CallScope,
     ) -> Store<State> {
-        let tail = Tail::default();
-        let wasi = WasiCtx::builder()
-            .stdout(tail.clone())
-            .stderr(tail.clone())
-            .allow_tcp(false)
-            .allow_udp(false)
-            .allow_ip_name_lookup(false)
-            .max_random_size(1 << 20)
-            .wall_clock(allowance.clocks.wall())
-            .monotonic_clock(allowance.clocks.monotonic())
-            .build();
         let mut table = ResourceTable::new();
         table.set_max_capacity(RESOURCES);
         let state = State {
-            wasi,
+            wasi: None,
+            clocks: allowance.clocks,
             table,
             limiter: Limiter::new(memory_bytes, allowance.calls),
-            tail,
+            tail: Tail::default(),
             sockets: Sockets::new(scope.network),
             log,
             files: Files { scope: scope.files },
@@ -182,7 +162,7 @@ impl Sandbox {
                 scope: scope.process,
             },
         };
-        let mut store = Store::new(&self.engine, state);
+        let mut store = Store::new(self.engines.of(shape), state);
         store.limiter(|state| &mut state.limiter);
         store.set_hostcall_fuel(HOSTCALL_BYTES);
         // Two ticks, so that a short call is never interrupted.
@@ -228,26 +208,25 @@ impl WasiView for State {
     /// Asked once by every function of the stock WASI, which makes it the place to count them.
     fn ctx(&mut self) -> WasiCtxView<'_> {
         self.limiter.count_call();
+        let wasi = || Box::new(wasi(self.clocks, &self.tail));
         WasiCtxView {
-            ctx: &mut self.wasi,
+            ctx: self.wasi.get_or_insert_with(wasi),
             table: &mut self.table,
         }
     }
 }
 
-/// Advance the engine's clock for as long as there is the engine.
-fn tick(engine: &Engine) -> std::io::Result<()> {
-    let weak = engine.weak();
-    std::thread::Builder::new()
-        .name("berth-epochs".to_owned())
-        .spawn(move || {
-            while let Some(engine) = weak.upgrade() {
-                engine.increment_epoch();
-                drop(engine);
-                std::thread::sleep(TICK);
-            }
-        })?;
-    Ok(())
+fn wasi(clocks: Clocks, tail: &Tail) -> WasiCtx {
+    WasiCtx::builder()
+        .stdout(tail.clone())
+        .stderr(tail.clone())
+        .allow_tcp(false)
+        .allow_udp(false)
+        .allow_ip_name_lookup(false)
+        .max_random_size(1 << 20)
+        .wall_clock(clocks.wall())
+        .monotonic_clock(clocks.monotonic())
+        .build()
 }
 
 /// Standard output and error of a component: the newest bytes are kept, the others dropped.

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use berth_bindings::target::TargetPre;
-use berth_bindings::target::exports::berth::plugin::infrastructure::Dial as WitDial;
+use berth_bindings::target::exports::berth::plugin::infrastructure::{self, Dial as WitDial};
+use wasmtime::component::InstancePre;
 
 use crate::model::plugin::{TargetContext, TargetDescription};
 use crate::model::workload::{Dial, MemberStatus, VolumeUsage};
@@ -22,7 +23,8 @@ const LOG_BYTES: u32 = 1 << 20;
 
 pub(super) struct ComponentTarget {
     build: Build,
-    pre: TargetPre<State>,
+    pre: InstancePre<State>,
+    exports: infrastructure::GuestIndices,
     description: TargetDescription,
     machine: Arc<Machine>,
 }
@@ -30,25 +32,32 @@ pub(super) struct ComponentTarget {
 impl ComponentTarget {
     /// Ask the component what it is, and take it if the answer is sound.
     pub async fn load(build: Build, pre: TargetPre<State>, machine: Arc<Machine>) -> Result<Self> {
+        let pre = pre.instance_pre().clone();
+        let exports = infrastructure::GuestIndices::new(&pre);
+        let exports = exports.map_err(|e| Error::internal(format!("{e:#}")))?;
         let asked = Asked {
             build: &build,
             pre: &pre,
+            exports: &exports,
         };
         let describe = async || {
             let (call, outcome) = call!(
-                asked,
+                asked.exports,
                 Pace::Compute,
                 CallScope::default(),
                 "describe",
-                |target, store| target.berth_plugin_infrastructure().call_describe(store)
+                |target, store| target.call_describe(store)
             );
-            call.value(outcome).map(convert::target_description)
+            let late = outcome.is_err();
+            let described = call.value(outcome).map(convert::target_description);
+            described.map_err(|error| answers::in_time(error, late))
         };
         let described = answers::unchanging(describe().await?, describe().await?, &build.manifest)?;
         let description = answers::target_description(described, &build.manifest)?;
         Ok(Self {
             build,
             pre,
+            exports,
             description,
             machine,
         })
@@ -104,7 +113,8 @@ impl ComponentTarget {
 /// What `call!` needs of an adapter.
 struct Asked<'a> {
     build: &'a Build,
-    pre: &'a TargetPre<State>,
+    pre: &'a InstancePre<State>,
+    exports: &'a infrastructure::GuestIndices,
 }
 
 #[async_trait]
@@ -127,10 +137,8 @@ impl Target for ComponentTarget {
     async fn apply(&self, context: &TargetContext) -> Result<()> {
         let scope = self.scope(context).await?;
         let deployment = convert::deployment(context);
-        let (call, outcome) = call!(self, Pace::Talk, scope, "apply", |target, store| {
-            target
-                .berth_plugin_infrastructure()
-                .call_apply(store, &deployment)
+        let (call, outcome) = call!(self.exports, Pace::Talk, scope, "apply", |target, store| {
+            target.call_apply(store, &deployment)
         });
         call.answer(outcome)
     }
@@ -140,11 +148,13 @@ impl Target for ComponentTarget {
         let workload = convert::workload_out(&context.workload);
         let endpoints: Vec<_> = context.endpoints.iter().map(convert::endpoint).collect();
         let access = convert::access(&context.access);
-        let (call, outcome) = call!(self, Pace::Talk, scope, "set-access", |target, store| {
-            target
-                .berth_plugin_infrastructure()
-                .call_set_access(store, &workload, &endpoints, &access)
-        });
+        let (call, outcome) = call!(
+            self.exports,
+            Pace::Talk,
+            scope,
+            "set-access",
+            |target, store| target.call_set_access(store, &workload, &endpoints, &access)
+        );
         call.answer(outcome)
     }
 
@@ -152,11 +162,13 @@ impl Target for ComponentTarget {
         let scope = self.scope(context).await?;
         let workload = convert::workload_out(&context.workload);
         let endpoints: Vec<_> = context.endpoints.iter().map(convert::endpoint).collect();
-        let (call, outcome) = call!(self, Pace::Talk, scope, "observe", |target, store| {
-            target
-                .berth_plugin_infrastructure()
-                .call_observe(store, &workload, &endpoints)
-        });
+        let (call, outcome) = call!(
+            self.exports,
+            Pace::Talk,
+            scope,
+            "observe",
+            |target, store| target.call_observe(store, &workload, &endpoints)
+        );
         let statuses = call
             .answer(outcome)?
             .into_iter()
@@ -180,10 +192,8 @@ impl Target for ComponentTarget {
     async fn start(&self, context: &TargetContext) -> Result<()> {
         let scope = self.scope(context).await?;
         let workload = convert::workload_out(&context.workload);
-        let (call, outcome) = call!(self, Pace::Talk, scope, "start", |target, store| {
-            target
-                .berth_plugin_infrastructure()
-                .call_start(store, &workload)
+        let (call, outcome) = call!(self.exports, Pace::Talk, scope, "start", |target, store| {
+            target.call_start(store, &workload)
         });
         call.answer(outcome)
     }
@@ -191,19 +201,21 @@ impl Target for ComponentTarget {
     async fn stop(&self, context: &TargetContext) -> Result<()> {
         let scope = self.scope(context).await?;
         let workload = convert::workload_out(&context.workload);
-        let (call, outcome) = call!(self, Pace::Talk, scope, "stop", |target, store| {
-            target
-                .berth_plugin_infrastructure()
-                .call_stop(store, &workload)
+        let (call, outcome) = call!(self.exports, Pace::Talk, scope, "stop", |target, store| {
+            target.call_stop(store, &workload)
         });
         call.answer(outcome)
     }
 
     async fn remove(&self, context: &TargetContext) -> Result<()> {
         let scope = self.scope(context).await?;
-        let (call, outcome) = call!(self, Pace::Talk, scope, "remove", |target, store| {
-            target.berth_plugin_infrastructure().call_remove(store)
-        });
+        let (call, outcome) = call!(
+            self.exports,
+            Pace::Talk,
+            scope,
+            "remove",
+            |target, store| target.call_remove(store)
+        );
         call.answer(outcome)
     }
 
@@ -211,10 +223,8 @@ impl Target for ComponentTarget {
         let max_bytes = max_bytes.min(LOG_BYTES);
         let scope = self.scope(context).await?;
         let redactor = scope.redactor.clone();
-        let (call, outcome) = call!(self, Pace::Talk, scope, "logs", |target, store| {
-            target
-                .berth_plugin_infrastructure()
-                .call_logs(store, member, max_bytes)
+        let (call, outcome) = call!(self.exports, Pace::Talk, scope, "logs", |target, store| {
+            target.call_logs(store, member, max_bytes)
         });
         let text = call.answer(outcome)?;
         Ok(answers::log_tail(&redactor.clean(&text), max_bytes))
@@ -223,10 +233,8 @@ impl Target for ComponentTarget {
     async fn usage(&self, context: &TargetContext) -> Result<Vec<VolumeUsage>> {
         let scope = self.scope(context).await?;
         let workload = convert::workload_out(&context.workload);
-        let (call, outcome) = call!(self, Pace::Talk, scope, "usage", |target, store| {
-            target
-                .berth_plugin_infrastructure()
-                .call_usage(store, &workload)
+        let (call, outcome) = call!(self.exports, Pace::Talk, scope, "usage", |target, store| {
+            target.call_usage(store, &workload)
         });
         let usage = call
             .answer(outcome)?

@@ -12,8 +12,23 @@ const INSTANCES: u64 = 1000;
 /// Functions, globals, imports and the like in all of them. Each takes up to some dozens of bytes in a sandbox.
 const ITEMS: u64 = 1_000_000;
 
+/// What a place of the pool offers a call. The common compilers' components have one memory and two tables.
+pub(super) const POOLED_MEMORIES: u32 = 1;
+pub(super) const POOLED_TABLES: u32 = 4;
+/// In each of its tables.
+pub(super) const POOLED_ELEMENTS: u32 = 20_000;
+
 /// Components inside each other.
 const DEPTH: usize = 100;
+
+/// Where a component's sandboxes are made. It cannot tell which: what it may have is the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shape {
+    /// It fits a place of the pool, whatever it does.
+    Pooled,
+    /// Its sandboxes are made anew each.
+    Apart,
+}
 
 /// Why a component is too heavy. The text is for the operator.
 #[derive(Debug, thiserror::Error)]
@@ -30,8 +45,8 @@ pub(super) enum Overweight {
     Dynamic,
 }
 
-/// Refuse a component whose sandboxes would be out of all proportion.
-pub(super) fn check(bytes: &[u8]) -> Result<(), Overweight> {
+/// Refuse a component whose sandboxes would be out of all proportion, and say where the others' are made.
+pub(super) fn check(bytes: &[u8]) -> Result<Shape, Overweight> {
     let mut open: Vec<Frame> = Vec::new();
     let mut whole = Weight::default();
     for payload in Parser::new(0).parse_all(bytes) {
@@ -57,19 +72,34 @@ pub(super) fn check(bytes: &[u8]) -> Result<(), Overweight> {
             frame.weight.check()?;
         }
     }
-    whole.check()
+    whole.check()?;
+    Ok(whole.shape())
 }
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Weight {
     instances: u64,
     items: u64,
+    memories: u32,
+    tables: u32,
+    /// Its largest table, or the largest number when one can grow.
+    elements: u64,
 }
 
 impl Weight {
     fn add(&mut self, other: Self) {
         self.instances = self.instances.saturating_add(other.instances);
         self.items = self.items.saturating_add(other.items);
+        self.memories = self.memories.saturating_add(other.memories);
+        self.tables = self.tables.saturating_add(other.tables);
+        self.elements = self.elements.max(other.elements);
+    }
+
+    fn shape(self) -> Shape {
+        let fits = self.memories <= POOLED_MEMORIES
+            && self.tables <= POOLED_TABLES
+            && self.elements <= u64::from(POOLED_ELEMENTS);
+        if fits { Shape::Pooled } else { Shape::Apart }
     }
 
     fn check(self) -> Result<(), Overweight> {
@@ -137,8 +167,20 @@ fn section(open: &mut [Frame], payload: Payload<'_>) -> Result<(), Overweight> {
     match payload {
         Payload::ImportSection(section) => frame.items(section.count()),
         Payload::FunctionSection(section) => frame.items(section.count()),
-        Payload::TableSection(section) => frame.items(section.count()),
-        Payload::MemorySection(section) => frame.items(section.count()),
+        Payload::TableSection(section) => {
+            frame.items(section.count());
+            frame.weight.tables = section.count();
+            for table in section {
+                let ty = table?.ty;
+                let fixed = ty.maximum == Some(ty.initial);
+                let elements = if fixed { ty.initial } else { u64::MAX };
+                frame.weight.elements = frame.weight.elements.max(elements);
+            }
+        }
+        Payload::MemorySection(section) => {
+            frame.items(section.count());
+            frame.weight.memories = section.count();
+        }
         Payload::GlobalSection(section) => frame.items(section.count()),
         Payload::TagSection(section) => frame.items(section.count()),
         Payload::DataSection(section) => frame.items(section.count()),
@@ -306,6 +348,40 @@ mod tests {
         }
         assert!(nested.len() < 2000);
         assert!(matches!(check(&nested), Err(Overweight::Instances(_))));
+    }
+
+    /// A component with one instance of a module that has these sections.
+    fn one_of(sections: &[Vec<u8>]) -> Vec<u8> {
+        let module = [b"\0asm\x01\0\0\0".to_vec(), sections.concat()].concat();
+        component(&[section(1, &module), instances(2, 1)])
+    }
+
+    #[test]
+    fn what_fits_a_place_of_the_pool_is_made_there() {
+        // From one element to one, and to none in particular.
+        let (fixed, open) = ([0x70, 1, 1, 1].to_vec(), [0x70, 0, 1].to_vec());
+        let tables = |tables: &[&[u8]]| {
+            let count = vec![u8::try_from(tables.len()).unwrap()];
+            section(4, &[count, tables.concat()].concat())
+        };
+        let memories = |count: u8| section(5, &[vec![count], [0, 1].repeat(count.into())].concat());
+        let two = tables(&[&fixed, &fixed]);
+        let usual = one_of(&[two.clone(), memories(1)]);
+        assert_eq!(check(&usual).unwrap(), Shape::Pooled);
+        let unused = component(&[section(1, b"\0asm\x01\0\0\0\x05\x05\x02\0\x01\0\x01")]);
+        assert_eq!(check(&unused).unwrap(), Shape::Pooled);
+
+        let five = [&*fixed; 5];
+        let large = [0x70, 1, 0xa1, 0x9c, 1, 0xa1, 0x9c, 1];
+        for apart in [
+            one_of(&[memories(2)]),
+            one_of(&[tables(&[&open])]),
+            one_of(&[tables(&five)]),
+            one_of(&[tables(&[&large])]),
+            component(&[section(4, &usual), instances(5, 2)]),
+        ] {
+            assert_eq!(check(&apart).unwrap(), Shape::Apart);
+        }
     }
 
     #[test]

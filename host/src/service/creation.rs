@@ -98,8 +98,12 @@ impl Control {
         let begun = self
             .repo()
             .begin_create_with(new, operation, idempotency, &secrets)
-            .await?;
-        drop(promise);
+            .await;
+        match &begun {
+            Err(error) if error.is_retryable() => promise.until_sure(),
+            Ok(_) | Err(_) => drop(promise),
+        }
+        let begun = begun?;
         self.executor().wake();
         Ok(match begun {
             Begun::New(instance, _) => Created {

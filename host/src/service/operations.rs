@@ -76,6 +76,7 @@ impl Control {
     }
 
     async fn begin_again(&self, caller: &Caller, failed: &Operation) -> Result<Operation> {
+        self.check_newest(failed).await?;
         let instance = self.repo().stored_instance(failed.instance).await?;
         // A creation is made anew with the plugins of today: the old ones may be why it failed. What exists stays
         // with those that made it.
@@ -110,6 +111,28 @@ impl Control {
         let (_, operation) = self.repo().begin_with(failed.instance, new, &bind).await?;
         self.executor().wake();
         Ok(operation)
+    }
+
+    /// What was done to the instance since may have been meant to last: somebody stopped what failed to restart.
+    async fn check_newest(&self, failed: &Operation) -> Result<()> {
+        let query = OperationQuery {
+            instance: Some(failed.instance),
+            limit: Some(1),
+            ..OperationQuery::default()
+        };
+        // Ids sort by age. One that begins meanwhile is found by its phase.
+        let newest = self.repo().operations(&query).await?.items.pop();
+        match newest.filter(|newest| newest.id > failed.id) {
+            None => Ok(()),
+            Some(newest) => Err(Error::conflict(
+                ConflictReason::NotAllowedNow,
+                format!(
+                    "operation {} ({}) came after it: begin anew what is wanted now",
+                    newest.id,
+                    newest.kind.as_str()
+                ),
+            )),
+        }
     }
 
     /// One that waits for another says so; it cannot write that itself, for nobody drives it.

@@ -18,9 +18,10 @@ struct Amount {
     storage_gb: u64,
 }
 
-/// Held until the commit is in the read model. It may then count twice for a moment, never not at all.
-pub(super) struct Promise<'a> {
-    book: &'a Promised,
+/// Held until the commit is in the read model, or certainly will not be. It may then count twice for a moment, never
+/// not at all.
+pub(super) struct Promise {
+    control: Control,
     project: ProjectId,
     storage_gb: u64,
 }
@@ -41,7 +42,7 @@ impl Control {
         }
     }
 
-    pub(super) fn promise(&self, project: &Project, storage_gb: u32) -> Result<Promise<'_>> {
+    pub(super) fn promise(&self, project: &Project, storage_gb: u32) -> Result<Promise> {
         let storage_gb = u64::from(storage_gb);
         let book = &self.0.promised;
         let mut amounts = book.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -67,16 +68,27 @@ impl Control {
         promised.instances += 1;
         promised.storage_gb += storage_gb;
         Ok(Promise {
-            book,
+            control: self.clone(),
             project: project.id,
             storage_gb,
         })
     }
 }
 
-impl Drop for Promise<'_> {
+impl Promise {
+    /// The commit may have been taken, or may yet be: hold it until the read model has looked again.
+    pub(super) fn until_sure(self) {
+        tokio::spawn(async move {
+            self.control.repo().sure().await;
+            drop(self);
+        });
+    }
+}
+
+impl Drop for Promise {
     fn drop(&mut self) {
-        let mut amounts = self.book.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let book = &self.control.0.promised.0;
+        let mut amounts = book.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(amount) = amounts.get_mut(&self.project) {
             amount.instances -= 1;
             amount.storage_gb -= self.storage_gb;

@@ -107,9 +107,9 @@ fn real(home: &Home, name: &str, needed: Controller) -> Option<Group> {
     if held.controllers.contains(&needed) {
         return Some(group);
     }
-    eprintln!("not tried: {}", held.problem.unwrap_or_default());
     group.remove().unwrap();
     group.remove_parents();
+    crate::skip::not_tried(&held.problem.unwrap_or_default());
     None
 }
 

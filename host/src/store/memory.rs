@@ -47,6 +47,7 @@ struct Life {
 struct Plan {
     commits: u64,
     faults: HashMap<u64, Fault>,
+    reads_fail: bool,
 }
 
 impl Default for Memory {
@@ -69,6 +70,11 @@ impl Memory {
     /// Let `fault` strike at this life's commit number `number`, counted from 1.
     pub fn fault_at(&self, number: u64, fault: Fault) {
         lock(&self.life.plan).faults.insert(number, fault);
+    }
+
+    /// Let every read of this life fail, until told otherwise.
+    pub fn fail_reads(&self, fail: bool) {
+        lock(&self.life.plan).reads_fail = fail;
     }
 
     /// Kill this life at once.
@@ -104,10 +110,14 @@ impl Memory {
     }
 
     /// Never returns in a life that was killed.
-    async fn alive(&self) {
+    async fn readable(&self) -> Result<(), StoreError> {
         if *self.life.killed.borrow() {
             std::future::pending::<()>().await;
         }
+        if lock(&self.life.plan).reads_fail {
+            return Err(StoreError::Backend("it cannot be read".into()));
+        }
+        Ok(())
     }
 
     fn take(&self, commit: Commit) -> Answer {
@@ -153,7 +163,7 @@ enum Answer {
 #[async_trait]
 impl Store for Memory {
     async fn get(&self, key: &str) -> Result<Option<Versioned>, StoreError> {
-        self.alive().await;
+        self.readable().await?;
         Ok(lock(&self.data).records.get(key).cloned())
     }
 
@@ -163,7 +173,7 @@ impl Store for Memory {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<(String, Versioned)>, StoreError> {
-        self.alive().await;
+        self.readable().await?;
         let start = match after {
             Some(after) if after >= prefix => Bound::Excluded(after),
             Some(_) | None => Bound::Included(prefix),

@@ -1,7 +1,7 @@
 //! What is known of how instances fare: in memory, and never behind a lock for long. The transitions of each are
 //! recorded too, so that a restart of the host does not look like one of the instance.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::mem::discriminant;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -19,6 +19,8 @@ struct Book {
     newest: HashMap<InstanceId, Health>,
     /// Of those whose record was read.
     histories: HashMap<InstanceId, History>,
+    /// Those of them that are not recorded as they stand here.
+    unwritten: HashSet<InstanceId>,
 }
 
 /// What an observation found.
@@ -57,9 +59,17 @@ impl HealthBook {
         self.write().histories.insert(id, history);
     }
 
-    /// Enter a finding. Answers whether the condition is another one than before.
-    pub(super) fn enter(&self, id: InstanceId, finding: Finding, now: Timestamp) -> bool {
-        let mut book = self.write();
+    /// Enter a finding about an instance that was brought up at `up_since`: what was seen of it before that is over,
+    /// whatever it was. Answers whether a condition begins with this.
+    pub(super) fn enter(
+        &self,
+        id: InstanceId,
+        finding: Finding,
+        up_since: Timestamp,
+        now: Timestamp,
+    ) -> bool {
+        let mut guard = self.write();
+        let book = &mut *guard;
         let before = match book.histories.get(&id) {
             Some(history) => history.newest().map(|last| (&last.condition, last.at)),
             None => book
@@ -67,13 +77,16 @@ impl HealthBook {
                 .get(&id)
                 .map(|last| (&last.condition, last.since)),
         };
-        let same =
-            before.filter(|(before, _)| discriminant(*before) == discriminant(&finding.condition));
-        let since = same.map_or(now, |(_, since)| since);
+        let same = before.filter(|(before, since)| {
+            *since >= up_since && discriminant(*before) == discriminant(&finding.condition)
+        });
+        // Not before that, should the clock have been put back: it would begin anew with every look.
+        let since = same.map_or(now.max(up_since), |(_, since)| since);
         let changed = same.is_none();
         if changed && let Some(history) = book.histories.get_mut(&id) {
+            book.unwritten.insert(id);
             history.push(Transition {
-                at: now,
+                at: since,
                 condition: finding.condition.clone(),
             });
         }
@@ -89,10 +102,29 @@ impl HealthBook {
         changed
     }
 
-    pub(super) fn keep_only(&self, is_kept: impl Fn(InstanceId) -> bool) {
+    /// Those whose history is not recorded as it stands here.
+    pub(super) fn unwritten(&self) -> Vec<InstanceId> {
+        self.read().unwritten.iter().copied().collect()
+    }
+
+    /// This was recorded: of two writings the later one may have been the older's.
+    pub(super) fn written(&self, id: InstanceId, recorded: &History) {
         let mut book = self.write();
+        if book.histories.get(&id).is_none_or(|h| h == recorded) {
+            book.unwritten.remove(&id);
+        } else {
+            book.unwritten.insert(id);
+        }
+    }
+
+    /// Forget the others, but for what is not recorded of them yet.
+    pub(super) fn keep_only(&self, is_kept: impl Fn(InstanceId) -> bool) {
+        let mut guard = self.write();
+        let book = &mut *guard;
         book.newest.retain(|id, _| is_kept(*id));
-        book.histories.retain(|id, _| is_kept(*id));
+        let unwritten = &book.unwritten;
+        book.histories
+            .retain(|id, _| is_kept(*id) || unwritten.contains(id));
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Book> {
@@ -101,5 +133,67 @@ impl HealthBook {
 
     fn write(&self) -> RwLockWriteGuard<'_, Book> {
         self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn finding(condition: Condition) -> Finding {
+        Finding {
+            condition,
+            used_bytes: 0,
+            restarts: 0,
+            version: None,
+        }
+    }
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    #[test]
+    fn what_was_seen_before_it_was_brought_up_anew_is_over() {
+        let (book, id) = (HealthBook::default(), InstanceId::generate());
+        book.recall(id, History::default());
+        let healthy = || finding(Condition::Healthy);
+        let down = || finding(Condition::Down("it ended".to_owned()));
+        let since = || book.get(id).unwrap().since;
+        assert!(book.enter(id, healthy(), at(1), at(2)));
+        assert!(!book.enter(id, healthy(), at(1), at(9)));
+        assert_eq!(since(), at(2));
+        assert!(book.enter(id, healthy(), at(20), at(21)), "stopped since");
+        assert_eq!(since(), at(21));
+        assert!(book.enter(id, down(), at(20), at(30)));
+        assert!(book.enter(id, down(), at(40), at(41)), "restarted since");
+        assert_eq!(since(), at(41));
+        // The same without a history, which cannot be read just now.
+        book.keep_only(|_| false);
+        book.written(id, &book.history(id).unwrap());
+        book.keep_only(|_| false);
+        assert!(book.enter(id, down(), at(40), at(50)));
+        assert!(!book.enter(id, down(), at(40), at(51)));
+        assert!(book.enter(id, down(), at(60), at(61)));
+        assert_eq!(since(), at(61));
+    }
+
+    #[test]
+    fn a_history_is_kept_until_it_is_recorded() {
+        let (book, id) = (HealthBook::default(), InstanceId::generate());
+        book.recall(id, History::default());
+        book.enter(id, finding(Condition::Healthy), at(1), at(2));
+        let first = book.history(id).unwrap();
+        book.enter(id, finding(Condition::Down(String::new())), at(1), at(3));
+        let second = book.history(id).unwrap();
+        book.keep_only(|_| false);
+        assert_eq!(book.unwritten(), [id]);
+        book.written(id, &second);
+        book.written(id, &first);
+        assert_eq!(book.unwritten(), [id], "the older one was written last");
+        book.written(id, &second);
+        assert!(book.unwritten().is_empty());
+        book.keep_only(|_| false);
+        assert_eq!(book.history(id), None);
     }
 }

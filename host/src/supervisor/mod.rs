@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
+use jiff::Timestamp;
 use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
@@ -57,6 +58,8 @@ pub struct Supervisor {
 /// What is remembered of an instance from look to look.
 #[derive(Clone, Debug)]
 struct Memory {
+    /// What is remembered is of the servers that were brought up then.
+    up_since: Option<Timestamp>,
     restarts: u32,
     version: Option<String>,
     engine: Condition,
@@ -119,7 +122,8 @@ impl Supervisor {
             let running = self.running();
             let ids: HashSet<InstanceId> = running.iter().map(|instance| instance.id).collect();
             memories.retain(|id, _| ids.contains(id));
-            self.health.keep_only(|id| self.is_running(id));
+            self.health.keep_only(|id| self.running_since(id).is_some());
+            self.catch_up().await;
             let share = u32::try_from(running.len()).unwrap_or(u32::MAX).max(1);
             for (index, instance) in (0_u32..).zip(running) {
                 // Spread over the period, so that many instances are not a stampede.
@@ -166,6 +170,14 @@ impl Supervisor {
 
     /// Look at an instance and enter what was found.
     async fn look(&self, instance: &Instance, mut memory: Memory) -> Memory {
+        let up_since = instance.updated_at;
+        if memory.up_since != Some(up_since) {
+            memory = Memory {
+                up_since: Some(up_since),
+                used_bytes: memory.used_bytes,
+                ..Memory::default()
+            };
+        }
         let looked = timeout(self.config.patience, self.examine(instance, &mut memory)).await;
         let condition = self
             .plain(
@@ -180,7 +192,8 @@ impl Supervisor {
                 },
             )
             .await;
-        if !self.is_running(instance.id) {
+        // What was looked at may have been stopped since, and started again.
+        if self.running_since(instance.id) != Some(up_since) {
             return memory;
         }
         let finding = Finding {
@@ -191,8 +204,9 @@ impl Supervisor {
         };
         let now = self.config.clock.now();
         self.recall(instance.id).await;
-        if self.health.enter(instance.id, finding, now) {
-            self.record_history(instance.id).await;
+        if self.health.enter(instance.id, finding, up_since, now) {
+            // Not written now, it is with the next round.
+            let _written = self.record_history(instance.id).await;
             match condition {
                 Condition::Healthy => info!(instance = %instance.id, "healthy"),
                 Condition::Degraded(why) => {
@@ -226,13 +240,29 @@ impl Supervisor {
         }
     }
 
-    /// What cannot be written now is written with the next transition.
-    async fn record_history(&self, id: InstanceId) {
+    /// Write what could not be written before, also of those that do not run any more. A store that fails is not
+    /// asked for each of them.
+    async fn catch_up(&self) {
+        for id in self.health.unwritten() {
+            if !self.record_history(id).await {
+                return;
+            }
+        }
+    }
+
+    async fn record_history(&self, id: InstanceId) -> bool {
         let Some(history) = self.health.history(id) else {
-            return;
+            return true;
         };
-        if let Err(problem) = self.repo.put_health_history(id, &history).await {
-            warn!(instance = %id, ?problem, "a change of its health is not recorded yet");
+        match self.repo.put_health_history(id, &history).await {
+            Ok(()) => {
+                self.health.written(id, &history);
+                true
+            }
+            Err(problem) => {
+                warn!(instance = %id, ?problem, "a change of its health is not recorded yet");
+                false
+            }
         }
     }
 
@@ -297,15 +327,18 @@ impl Supervisor {
         running
     }
 
-    fn is_running(&self, id: InstanceId) -> bool {
+    /// When it was brought up, if it runs: an instance's record changes when an operation on it begins or ends.
+    fn running_since(&self, id: InstanceId) -> Option<Timestamp> {
         let instance = self.repo.view().get(id);
-        instance.is_some_and(|instance| instance.phase() == Phase::Running)
+        let running = instance.filter(|instance| instance.phase() == Phase::Running);
+        running.map(|instance| instance.updated_at)
     }
 }
 
 impl Default for Memory {
     fn default() -> Self {
         Self {
+            up_since: None,
             restarts: 0,
             version: None,
             engine: Condition::Healthy,

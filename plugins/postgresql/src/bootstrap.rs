@@ -1,16 +1,17 @@
-//! Make a new server what its spec says: the first user, the first database, and their rights.
+//! Make a new server what its spec says: the first user, the first database, and their rights. The first user is an
+//! admin, and the first database a managed one.
 //!
 //! Every statement bears repetition: the host calls again after any failure, and may after a success.
 
 use berth_sdk::engine::Instance;
+use berth_sdk::engine::users::Permission;
 use berth_sdk::{Error, Result};
 use postgres_protocol::escape::{escape_identifier, escape_literal};
 
-use crate::catalog;
 use crate::login::verifier;
-use crate::names;
 use crate::plan::USER_SECRET;
 use crate::session::{MAINTENANCE, Session};
+use crate::{catalog, databases, internal, names, users};
 
 /// From this version on a database's owner owns its schema `public`, and others cannot create there.
 const SAFE_PUBLIC_SCHEMA: u32 = 15;
@@ -18,11 +19,10 @@ const SAFE_PUBLIC_SCHEMA: u32 = 15;
 /// Up to version 15 whoever has CREATEROLE can grant himself every role but superusers, such as
 /// `pg_execute_server_program`, and so run programs as the server's system user (manual 22.2, and
 /// the release notes of 16). From this version on it does not reach further than its holder's own roles.
-const SAFE_CREATEROLE: u32 = 16;
+pub const SAFE_CREATEROLE: u32 = 16;
 
 pub async fn bootstrap(instance: &Instance) -> Result<()> {
-    let major = catalog::major(&instance.spec.version)
-        .ok_or_else(|| Error::unsupported("this version of PostgreSQL is not known"))?;
+    let major = catalog::major_of(instance)?;
     let password = instance
         .secret(USER_SECRET)
         .ok_or_else(|| Error::failed("the first user's password is not known to Berth"))?;
@@ -39,6 +39,28 @@ pub async fn bootstrap(instance: &Instance) -> Result<()> {
     result
 }
 
+/// A session of the superuser on a server that has what Berth keeps in it for users and permissions. One that was
+/// bootstrapped by an older build is brought up to it.
+pub async fn prepared(instance: &Instance) -> Result<Session> {
+    let session = Session::superuser(instance, MAINTENANCE).await?;
+    let prepared = prepare(&session, instance).await;
+    match prepared {
+        Ok(()) => Ok(session),
+        Err(error) => {
+            session.close().await;
+            Err(error)
+        }
+    }
+}
+
+async fn prepare(session: &Session, instance: &Instance) -> Result<()> {
+    let found = Found::look(session, instance).await?;
+    if found.ready {
+        return Ok(());
+    }
+    found.manage(session, instance).await
+}
+
 /// What version 15 and later do by themselves.
 const SECURE_PUBLIC: &str = "ALTER SCHEMA public OWNER TO pg_database_owner; \
     REVOKE CREATE ON SCHEMA public FROM PUBLIC";
@@ -49,29 +71,86 @@ async fn first_user_and_database(
     major: u32,
     password: &str,
 ) -> Result<()> {
+    let mut found = Found::look(session, instance).await?;
     let user = names::user(&instance.spec);
-    let database = names::database(&instance.spec);
-    let found = session
-        .row("looking for what is there", &existing(&user, &database))
-        .await?;
-    let is_there = |column| found.as_ref().and_then(|row| row.get(column)) == Some("t");
-
-    let role = role(&user, major, password, is_there("role"));
+    let role = role(&user, major, password, found.role);
     session.run("making the first user", &role).await?;
-    // CREATE DATABASE wants a transaction, and so a message, of its own.
-    let making = database_for(&database, &user, is_there("database"));
-    session.run("making the first database", &making).await?;
-    session
-        .run("setting rights", &rights(&database, major))
-        .await
+    session.run("setting rights", &rights(major)).await?;
+    (found.role, found.wanted) = (true, true);
+    found.manage(session, instance).await
 }
 
+/// What is there of an instance's first user and first database.
+struct Found {
+    role: bool,
+    database: bool,
+    managed: bool,
+    /// The database is to be made when it is not there.
+    wanted: bool,
+    /// All of `manage` was done once.
+    ready: bool,
+}
+
+impl Found {
+    async fn look(session: &Session, instance: &Instance) -> Result<Self> {
+        let user = names::user(&instance.spec);
+        let database = names::database(&instance.spec);
+        let row = session
+            .row("looking for what is there", &existing(&user, &database))
+            .await?;
+        let is = |column| row.as_ref().and_then(|row| row.get(column)) == Some("t");
+        Ok(Self {
+            role: is("role"),
+            database: is("database"),
+            managed: is("managed"),
+            wanted: false,
+            ready: is("ready"),
+        })
+    }
+
+    /// Make the first database a managed one, and the first user an admin who may do all in it.
+    async fn manage(&self, session: &Session, instance: &Instance) -> Result<()> {
+        let user = escape_identifier(&names::user(&instance.spec));
+        let database = names::database(&instance.spec);
+        let mut sql = internal::BEGIN.to_owned();
+        internal::make_superadmin(session).await?;
+        if self.database && !self.managed {
+            // Its owner was the first user: an older build made it, or the user himself did in place of ours.
+            let sql = format!(
+                "ALTER DATABASE {} OWNER TO CURRENT_USER",
+                escape_identifier(&database)
+            );
+            session.run("taking over the first database", &sql).await?;
+        }
+        if self.role {
+            let admin = users::admin_sql_quoted(&user, catalog::major_of(instance)?, true);
+            sql = format!("{sql}; {admin}");
+        }
+        if self.database || self.wanted {
+            let oid = databases::make(session, instance, &database).await?;
+            if self.role {
+                let all = internal::group(&oid, Permission::All).unwrap_or_default();
+                sql = format!("{sql}; GRANT {} TO {user}", escape_identifier(&all));
+            }
+        }
+        // The mark comes with the last of it.
+        let sql = format!("{sql}; {MARK}; COMMIT");
+        session.run("making the first user an admin", &sql).await
+    }
+}
+
+const MARK: &str =
+    "COMMENT ON ROLE _rdb_superadmin IS 'Owns the managed databases. Its members are admins.'";
+
 fn existing(user: &str, database: &str) -> String {
+    let database = escape_literal(database);
     format!(
-        "SELECT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = {}) AS role, \
-         EXISTS (SELECT FROM pg_catalog.pg_database WHERE datname = {}) AS database",
-        escape_literal(user),
-        escape_literal(database),
+        "SELECT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = {user}) AS role, \
+         EXISTS (SELECT FROM pg_catalog.pg_database WHERE datname = {database}) AS database, \
+         EXISTS (SELECT FROM pg_catalog.pg_database WHERE datname = {database} \
+           AND datdba = to_regrole('_rdb_superadmin')::oid) AS managed, \
+         shobj_description(to_regrole('_rdb_superadmin')::oid, 'pg_authid') IS NOT NULL AS ready",
+        user = escape_literal(user),
     )
 }
 
@@ -90,22 +169,9 @@ fn role(user: &str, major: u32, password: &str, exists: bool) -> String {
     )
 }
 
-fn database_for(database: &str, owner: &str, exists: bool) -> String {
-    let database = escape_identifier(database);
-    let owner = escape_identifier(owner);
-    if exists {
-        return format!("ALTER DATABASE {database} OWNER TO {owner}");
-    }
-    format!("CREATE DATABASE {database} OWNER {owner}")
-}
-
-/// A user gets into the databases he was let into. Nobody but the server stays in `template1`: whoever
-/// is connected to it keeps all others from making a database.
-fn rights(database: &str, major: u32) -> String {
-    let mut sql = format!(
-        "REVOKE ALL ON DATABASE {} FROM PUBLIC; REVOKE ALL ON DATABASE template1 FROM PUBLIC",
-        escape_identifier(database)
-    );
+/// Nobody but the server stays in `template1`: whoever is connected to it keeps all others from making a database.
+fn rights(major: u32) -> String {
+    let mut sql = "REVOKE ALL ON DATABASE template1 FROM PUBLIC".to_owned();
     if major < SAFE_PUBLIC_SCHEMA {
         sql.push_str("; ");
         sql.push_str(SECURE_PUBLIC);
@@ -121,14 +187,8 @@ mod tests {
     fn names_are_quoted_wherever_they_stand() {
         let (user, database) = ("Ann\"; DROP ROLE x; --", "it's");
         assert!(existing(user, database).contains("datname = 'it''s'"));
-        for sql in [
-            role(user, 16, "p", false),
-            database_for("d", user, false),
-            database_for("d", user, true),
-        ] {
-            assert!(sql.contains("\"Ann\"\"; DROP ROLE x; --\""), "{sql}");
-        }
-        assert!(rights("a\"b", 16).contains("\"a\"\"b\""));
+        let sql = role(user, 16, "p", false);
+        assert!(sql.contains("\"Ann\"\"; DROP ROLE x; --\""), "{sql}");
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! What PostgreSQL is: its versions and their lives.
 
-use berth_sdk::engine::{Catalog, Description, NameRules, Stage, Version};
+use berth_sdk::engine::{Catalog, Description, Instance, NameRules, Stage, Version};
+use berth_sdk::{Error, Result};
 
-use crate::PostgreSql;
+use crate::{PostgreSql, settings_table};
 
 /// A major version. Dates are those of <https://www.postgresql.org/support/versioning/>.
 struct Major {
@@ -43,6 +44,9 @@ const MAJORS: [Major; 5] = [
 /// A server with the smallest settings of `sizing` works in this, and not in much less.
 pub const MINIMUM_MEMORY: u64 = 256 << 20;
 
+/// An empty server takes about 60 MB, with its log of changes at its smallest 128 MB more.
+pub const MINIMUM_STORAGE: u64 = 1 << 30;
+
 pub const DEFAULT_PORT: u16 = 5432;
 
 /// The programs that `plan` names.
@@ -70,6 +74,12 @@ pub fn major(label: &str) -> Option<u32> {
         .iter()
         .map(|major| major.number)
         .find(|number| number.to_string() == label)
+}
+
+/// The number of a running instance's version.
+pub fn major_of(instance: &Instance) -> Result<u32> {
+    major(&instance.spec.version)
+        .ok_or_else(|| Error::unsupported("this version of PostgreSQL is not known"))
 }
 
 /// All labels, newest first, for people.
@@ -108,7 +118,7 @@ fn version(major: &Major) -> Version {
             .map(|other| other.number.to_string())
             .collect(),
         programs: vec![INITDB.into(), SERVER.into()],
-        settings: Vec::new(),
+        settings: settings_table::schemas(major.number),
     }
 }
 

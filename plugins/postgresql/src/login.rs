@@ -23,7 +23,7 @@ pub async fn verify(instance: &Instance, login: &Login, password: &str) -> Resul
             Ok(true)
         }
         // The owner dropped the database, or took his own right to connect: the password is right.
-        Err(Refusal::AfterPassword(_)) => Ok(true),
+        Err(Refusal::AfterPassword) => Ok(true),
         Err(Refusal::Password) => Ok(false),
         Err(Refusal::Other(error)) => Err(error),
     }

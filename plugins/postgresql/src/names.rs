@@ -2,6 +2,8 @@
 
 use berth_sdk::types::{FieldProblem, Spec};
 
+use crate::internal::RESERVED;
+
 /// The superuser, which is Berth's alone: it logs in over the instance's unix socket only.
 pub const SUPERUSER: &str = "berth";
 
@@ -17,7 +19,8 @@ const OWN_ROLES: [&str; 3] = ["none", "public", SUPERUSER];
 /// NAMEDATALEN − 1: a longer one would be cut silently.
 const LONGEST: usize = 63;
 
-const RULE: &str = "1 to 63 letters, digits, '_' or '-', beginning with a letter or '_', in ASCII";
+const RULE: &str =
+    "1 to 63 letters, digits, '_', '$' or '-', beginning with a letter or '_', in ASCII";
 
 /// The first user's name.
 pub fn user(spec: &Spec) -> String {
@@ -33,11 +36,11 @@ pub fn database(spec: &Spec) -> String {
 
 /// Whether a caller may have this user or meddle with it.
 pub fn check_user(name: &str) -> Result<(), FieldProblem> {
-    if OWN_ROLES.contains(&name) || name.starts_with("pg_") {
+    if OWN_ROLES.contains(&name) || name.starts_with("pg_") || name.starts_with(RESERVED) {
         return Err(FieldProblem::new(
             "user",
             "is a name that the server keeps for itself",
-            "another name, not beginning with 'pg_'",
+            "another name, not beginning with 'pg_' or '_rdb'",
         ));
     }
     check("user", name)
@@ -70,7 +73,7 @@ fn check(field: &str, name: &str) -> Result<(), FieldProblem> {
         && name.starts_with(first)
         && name
             .chars()
-            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '$' | '-'));
     if valid {
         return Ok(());
     }
@@ -95,7 +98,7 @@ mod tests {
         for name in ["postgres", "template0", "template1"] {
             assert!(check_database(name).is_err(), "{name}");
         }
-        for name in ["pg_monitor", "pg_", "public", "none", "berth"] {
+        for name in ["pg_monitor", "pg_", "public", "none", "berth", "_rdb_x"] {
             assert!(check_user(name).is_err(), "{name}");
         }
     }
@@ -109,7 +112,7 @@ mod tests {
             assert!(check_user(name).is_err(), "{name:?}");
             assert!(check_database(name).is_err(), "{name:?}");
         }
-        for name in ["select", "User", "_x", "shop-eu", "a1"] {
+        for name in ["select", "User", "_x", "shop-eu", "a$1"] {
             assert!(check_user(name).is_ok(), "{name}");
             assert!(check_database(name).is_ok(), "{name}");
         }

@@ -5,7 +5,7 @@ use berth_sdk::{Error, Result};
 use tokio_postgres::SimpleQueryRow;
 
 use crate::plan::MEMBER;
-use crate::session::{MAINTENANCE, Session};
+use crate::session::{MAINTENANCE, Session, text};
 
 /// One answer to all questions. The session that asks does not count itself.
 const QUESTIONS: &str = "SELECT pg_catalog.pg_is_in_recovery() AS replica, \
@@ -57,13 +57,6 @@ fn silent() -> MemberObservation {
 /// Distributions add their own words: `15.18 (Debian 15.18-0+deb12u1)`.
 fn exact_version(full: &str) -> &str {
     full.split(' ').next().unwrap_or(full)
-}
-
-fn text<'a>(row: &'a SimpleQueryRow, column: &str) -> Result<&'a str> {
-    row.try_get(column)
-        .ok()
-        .flatten()
-        .ok_or_else(|| Error::failed(format!("the server did not say its {column}")))
 }
 
 fn number(row: &SimpleQueryRow, column: &str) -> Result<u64> {

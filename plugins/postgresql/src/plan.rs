@@ -7,7 +7,7 @@ use berth_sdk::types::{
 
 use crate::catalog::{DEFAULT_PORT, INITDB, SERVER};
 use crate::names::SUPERUSER;
-use crate::sizing;
+use crate::{catalog, settings, sizing};
 
 /// The one member of an instance without replicas.
 pub const MEMBER: &str = "pg-0";
@@ -174,13 +174,20 @@ fn configuration(spec: &Spec) -> String {
     for (name, value) in sizing::settings(spec) {
         line(&mut text, name, &value);
     }
+    // The last line of a name counts.
+    let major = catalog::major(&spec.version).unwrap_or_default();
+    for setting in &spec.settings {
+        line(&mut text, &setting.name, &settings::value(setting, major));
+    }
     text
 }
 
+/// Quoted for the server, which knows escapes, and for the target, which knows placeholders.
 fn line(text: &mut String, name: &str, value: &str) {
+    let value = value.replace('\\', "\\\\").replace('\'', "''");
     text.push_str(name);
     text.push_str(" = '");
-    text.push_str(&value.replace('\'', "''"));
+    text.push_str(&value.replace("${", "$${"));
     text.push_str("'\n");
 }
 
@@ -313,6 +320,20 @@ pub mod tests {
             }
         }
         golden("sizes.txt", &out);
+    }
+
+    #[test]
+    fn chosen_settings_come_last_and_are_quoted() {
+        let mut spec = spec("16");
+        for (name, value) in [("work_mem", "8"), ("TimeZone", "a'b\\c${x}")] {
+            spec.settings.push(berth_sdk::types::Setting {
+                name: name.into(),
+                value: value.into(),
+            });
+        }
+        let text = configuration(&spec);
+        let last: Vec<_> = text.lines().rev().take(2).collect();
+        assert_eq!(last, ["TimeZone = 'a''b\\\\c$${x}'", "work_mem = '8MB'"]);
     }
 
     #[test]

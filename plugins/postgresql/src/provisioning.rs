@@ -4,12 +4,9 @@ use berth_sdk::engine::{Instance, MemberObservation, Provisioning};
 use berth_sdk::types::{FieldProblem, Spec, Workload};
 use berth_sdk::{Error, Result};
 
-use crate::catalog::MINIMUM_MEMORY;
+use crate::catalog::{MINIMUM_MEMORY, MINIMUM_STORAGE};
 use crate::session::block_on;
-use crate::{PostgreSql, bootstrap, catalog, names, observe, plan};
-
-/// An empty server takes about 60 MB, with its log of changes at its smallest 128 MB more.
-const MINIMUM_STORAGE: u64 = 1 << 30;
+use crate::{PostgreSql, bootstrap, catalog, names, observe, plan, settings};
 
 impl Provisioning for PostgreSql {
     fn validate(spec: Spec) -> Result<()> {
@@ -62,12 +59,7 @@ fn problems(spec: &Spec) -> Vec<FieldProblem> {
         "is too little storage for a server",
         &format!("at least {} GiB", MINIMUM_STORAGE >> 30),
     );
-    refuse(
-        !spec.settings.is_empty(),
-        "settings",
-        "settings cannot be chosen yet",
-        "none",
-    );
+    found.extend(settings::problems(spec));
     found.extend(names::check_user(&names::user(spec)).err());
     found.extend(names::check_database(&names::database(spec)).err());
     found
@@ -93,14 +85,17 @@ mod tests {
 
     #[test]
     fn all_that_is_wrong_is_said_at_once() {
-        let mut spec = spec("13");
-        spec.members = 3;
+        let mut spec = spec("15");
         spec.node.memory_bytes = 100 << 20;
-        spec.storage_bytes = 1;
         spec.settings.push(Setting {
             name: "fsync".into(),
             value: "off".into(),
         });
+        assert_eq!(fields(&spec), ["node.memory-bytes", "fsync"]);
+        spec.settings.clear();
+        spec.version = "13".into();
+        spec.members = 3;
+        spec.storage_bytes = 1;
         spec.user = Some("pg_root".into());
         spec.database = Some("postgres".into());
         assert_eq!(
@@ -110,11 +105,10 @@ mod tests {
                 "members",
                 "node.memory-bytes",
                 "storage-bytes",
-                "settings",
                 "user",
                 "database"
             ]
         );
-        assert!(matches!(PostgreSql::plan(spec), Err(Error::Invalid(all)) if all.len() == 7));
+        assert!(matches!(PostgreSql::plan(spec), Err(Error::Invalid(all)) if all.len() == 6));
     }
 }

@@ -15,6 +15,7 @@ use tokio_postgres::config::SslMode;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage, SimpleQueryRow};
 
+use crate::catalog;
 use crate::names::SUPERUSER;
 use crate::plan::{MEMBER, PORT, SUPERUSER_SECRET};
 
@@ -28,11 +29,14 @@ const LATER: Duration = Duration::from_secs(1);
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The session's own settings. Nothing it does goes to the server's log with its text, and no lock or
-/// statement outlasts the host's patience with the call.
+/// The session's own settings. Nothing it does goes to the server's log with its text, no lock or
+/// statement outlasts the host's patience with the call, and nothing that somebody set for the server or for a
+/// database changes what it does.
 const OPTIONS: &str = "-c log_statement=none -c log_min_duration_statement=-1 \
     -c log_min_error_statement=panic -c lock_timeout=10s -c statement_timeout=25s \
-    -c client_min_messages=warning";
+    -c client_min_messages=warning -c search_path=pg_catalog -c role=none \
+    -c default_transaction_read_only=off -c default_transaction_isolation=read\\ committed \
+    -c idle_in_transaction_session_timeout=60s -c idle_session_timeout=0";
 
 /// A server's session. `close` it; dropping it makes the server complain about a lost client.
 pub struct Session {
@@ -54,7 +58,7 @@ pub enum Refusal {
     /// The server was reached and knows this user by another password, or not at all.
     Password,
     /// The password was accepted, and the login refused for another reason.
-    AfterPassword(Error),
+    AfterPassword,
     Other(Error),
 }
 
@@ -70,7 +74,10 @@ impl Session {
                 Refusal::Password => {
                     Error::failed("the server does not accept the superuser's password")
                 }
-                Refusal::AfterPassword(error) | Refusal::Other(error) => error,
+                Refusal::AfterPassword => {
+                    Error::not_found(format!("there is no database '{database}'"))
+                }
+                Refusal::Other(error) => error,
             })
     }
 
@@ -94,7 +101,7 @@ impl Session {
                 .password(password)
                 .dbname(database)
                 .application_name("berth")
-                .options(options_for(user))
+                .options(options_for(user, &instance.spec.version))
                 // The host carries the bytes to the server itself: there is no network to protect from.
                 .ssl_mode(SslMode::Disable)
                 .connect_raw(stream, NoTls)
@@ -121,15 +128,21 @@ impl Session {
 
     /// The first row of a query.
     pub async fn row(&self, doing: &str, sql: &str) -> Result<Option<SimpleQueryRow>> {
+        Ok(self.rows(doing, sql).await?.into_iter().next())
+    }
+
+    /// All rows of a query.
+    pub async fn rows(&self, doing: &str, sql: &str) -> Result<Vec<SimpleQueryRow>> {
         let messages = self
             .client
             .simple_query(sql)
             .await
             .map_err(|e| failure(doing, &e))?;
-        Ok(messages.into_iter().find_map(|message| match message {
+        let row = |message| match message {
             SimpleQueryMessage::Row(row) => Some(row),
             _ => None,
-        }))
+        };
+        Ok(messages.into_iter().filter_map(row).collect())
     }
 
     /// Say goodbye, and wait until it was sent.
@@ -140,9 +153,23 @@ impl Session {
     }
 }
 
+/// A value of a row that is never null.
+pub fn text<'a>(row: &'a SimpleQueryRow, column: &str) -> Result<&'a str> {
+    row.try_get(column)
+        .ok()
+        .flatten()
+        .ok_or_else(|| Error::failed(format!("the server did not say its {column}")))
+}
+
 /// Only a superuser may set all of them.
-fn options_for(user: &str) -> &'static str {
-    if user == SUPERUSER { OPTIONS } else { "" }
+fn options_for(user: &str, version: &str) -> String {
+    if user != SUPERUSER {
+        return String::new();
+    }
+    match catalog::major(version) {
+        Some(17..) => format!("{OPTIONS} -c transaction_timeout=0"),
+        Some(_) | None => OPTIONS.to_owned(),
+    }
 }
 
 fn unreachable_server(error: &std::io::Error) -> Error {
@@ -166,7 +193,7 @@ fn refusal(error: tokio_postgres::Error) -> Refusal {
         SqlState::INSUFFICIENT_PRIVILEGE,
     ];
     if after_password.contains(code) {
-        return Refusal::AfterPassword(mapped);
+        return Refusal::AfterPassword;
     }
     Refusal::Other(mapped)
 }
@@ -179,6 +206,10 @@ fn failure(doing: &str, error: &tokio_postgres::Error) -> Error {
     };
     match wait_for(db.code()) {
         Some((after, reason)) => Error::retry(after, reason),
+        // Of two that change the same role, the second finds it changed under its hands.
+        None if db.message().starts_with("tuple concurrently") => {
+            Error::retry(SOON, "another call is doing the same")
+        }
         // A message about syntax quotes the statement, and some statements hold a verifier.
         None if *db.code() == SqlState::SYNTAX_ERROR => Error::failed(format!(
             "{doing} failed: the server took it for a syntax error"

@@ -1,6 +1,7 @@
 //! What a creation may ask for, and how it is told what is wrong with it.
 
 use axum::http::Method;
+use berth::store::memory::Fault;
 use berth_tests::wait_for;
 use serde_json::{Value, json};
 
@@ -222,6 +223,33 @@ async fn a_quota_holds_also_against_a_race() {
     }
     // The quota of one project is nothing to another.
     berth.create(wanted("elsewhere")).await.expect(201);
+}
+
+#[tokio::test]
+async fn what_may_have_been_recorded_counts_until_it_is_known() {
+    let berth = Berth::start().await;
+    let create = async |name: &str| {
+        let body = with(wanted(name), json!({ "storage_gb": 10 }));
+        let ask = berth.ask(Method::POST, DATABASES).key(&berth.other);
+        ask.json(&body).send().await
+    };
+    create("first").await.expect(201);
+    // The second is taken and nobody hears of it, nor can it be looked at.
+    let next = berth.store.commits() + 1;
+    for number in next..next + 8 {
+        berth.store.fault_at(number, Fault::TakenUnheard);
+    }
+    berth.store.fail_reads(true);
+    create("second").await.refused(503, "unavailable");
+    create("third").await.refused(403, "quota_exceeded");
+    berth.store.fail_reads(false);
+    wait_for("the second to be seen", async || {
+        let ask = berth.ask(Method::GET, DATABASES).key(&berth.other);
+        let listed = ask.send().await.expect(200);
+        (listed.as_array().unwrap().len() == 2).then_some(())
+    })
+    .await;
+    create("third").await.refused(403, "quota_exceeded");
 }
 
 #[tokio::test]

@@ -104,7 +104,7 @@ impl Berth {
         Self::start_on(&CONFIG.replace(section, &format!("{section}\n{setting}"))).await
     }
 
-    async fn start_on(config: &str) -> Self {
+    pub async fn start_on(config: &str) -> Self {
         let config = Config::parse(config, "test").unwrap();
         let world = World::new();
         let store = Memory::new();

@@ -150,5 +150,8 @@ async fn a_creation_that_fails_is_an_error_and_can_be_retried() {
     let begun = berth.admin_post(&retry).await.expect(202);
     assert_ne!(begun["id"], operation["id"]);
     berth.wait_status(id, "running").await;
-    berth.admin_post(&retry).await.refused(409, "wrong_phase");
+    berth
+        .admin_post(&retry)
+        .await
+        .refused(409, "not_allowed_now");
 }

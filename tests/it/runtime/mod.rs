@@ -1,5 +1,6 @@
 //! The plugin runtime on real components: what they may do, and what the host makes of those that try more.
 
+mod abilities;
 mod access;
 mod calls;
 mod files;

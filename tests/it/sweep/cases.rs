@@ -90,6 +90,42 @@ async fn a_start_takes_as_long_as_its_server_does() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_look_that_fails_ends_no_start_that_goes_well_and_looks_that_keep_failing_do() {
+    let machine = Machine::new();
+    let (node, instance) = running(&machine).await;
+    let stop = node.begin(OperationKind::Stop, instance).await.unwrap();
+    node.ended(stop.id).await;
+    machine
+        .world
+        .behave(|behaviour| behaviour.looks_until_running = u32::MAX);
+    let start = node.begin(OperationKind::Start, instance).await.unwrap();
+    // Each comes long after the start began, and long after the one before.
+    for _ in 0..3 {
+        sleep(Duration::from_secs(90)).await;
+        let next = machine.world.calls().len() + 1;
+        machine.world.fault_at(next, Fault::Fails, When::Before);
+        let failed = node.until(start.id, |op| says(op, "failed")).await;
+        assert!(!failed.status.is_terminal(), "{failed:?}");
+        let began = Instant::now();
+        node.until(start.id, |op| says(op, "set up")).await;
+        assert!(began.elapsed() < Duration::from_secs(5), "looked again");
+    }
+    // For half a minute nothing can be seen; a host that was killed then gives it its time anew.
+    machine
+        .world
+        .behave(|behaviour| behaviour.looks_fail = Some("it cannot be seen".to_owned()));
+    node.until(start.id, |op| says(op, "seen")).await;
+    sleep(Duration::from_secs(50)).await;
+    node.kill().await;
+    let node = started(&machine).await;
+    sleep(Duration::from_secs(50)).await;
+    assert!(!node.operation(start.id).await.status.is_terminal());
+    let ended = node.ended(start.id).await;
+    assert_eq!(ended.status, OperationStatus::Failed);
+    assert!(says(&ended, "seen"), "{ended:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_deletion_does_not_wait_until_what_it_removes_can_be_stopped() {
     let machine = Machine::new();
     let (node, instance) = running(&machine).await;
@@ -386,6 +422,11 @@ async fn a_server_that_refuses_its_user_is_not_handed_over() {
     let ended = node.ended(operation.id).await;
     assert_eq!(ended.status, OperationStatus::Failed);
     assert_eq!(machine.world.live_count(), 0);
+}
+
+fn says(operation: &berth::model::Operation, what: &str) -> bool {
+    let error = operation.last_error.as_deref();
+    error.is_some_and(|error| error.contains(what))
 }
 
 async fn started(machine: &Machine) -> Node {

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use berth::model::InstanceId;
 use berth::model::health::Condition;
+use berth::model::{InstanceId, OperationKind};
+use berth::operations::Clock;
+use berth::store::memory::Fault as StoreFault;
 use berth_tests::fake::{Call, Fault, When};
 use berth_tests::node::{Machine, Node};
 use tokio::time::sleep;
@@ -65,6 +67,59 @@ async fn its_history_outlives_the_host_and_goes_with_the_instance() {
         !left.iter().any(|key| key.starts_with("health/")),
         "{left:?}"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_seen_before_a_stop_or_a_restart_is_over() {
+    let machine = Machine::new();
+    let mut node = machine.boot().await;
+    node.start();
+    let (instance, creation) = node.create("watched").await.unwrap();
+    node.ended(creation.id).await;
+    // The store dates records by the system's clock, which does not stand still here.
+    node.supervise(|config| config.clock = Clock::system());
+    sleep(Duration::from_secs(3)).await;
+    let mut since = vec![node.health.get(instance.id).unwrap().since];
+    for kinds in [
+        &[OperationKind::Stop, OperationKind::Start][..],
+        // Over before the next look: nobody saw it stand still.
+        &[OperationKind::Restart],
+    ] {
+        for kind in kinds {
+            let operation = node.begin(*kind, instance.id).await.unwrap();
+            node.ended(operation.id).await;
+        }
+        sleep(Duration::from_secs(3)).await;
+        let health = node.health.get(instance.id).unwrap();
+        assert_eq!(health.condition, Condition::Healthy);
+        assert!(health.since > *since.last().unwrap(), "{health:?}");
+        since.push(health.since);
+    }
+    let history = node.repo.health_history(instance.id).await.unwrap();
+    let mut recorded: Vec<_> = history.into_newest_first();
+    recorded.reverse();
+    let recorded: Vec<_> = recorded.iter().map(|t| t.at).collect();
+    assert_eq!(recorded, since);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_that_could_not_be_recorded_is_so_later_also_of_what_was_stopped() {
+    let machine = Machine::new();
+    let (node, id) = supervised(&machine, 1).await;
+    let next = node.store.commits() + 1;
+    node.store.fault_at(next, StoreFault::Lost);
+    machine.world.kill_server(id);
+    let down = |condition: &Condition| matches!(condition, Condition::Down(_));
+    while !node.health.get(id).is_some_and(|h| down(&h.condition)) {
+        sleep(Duration::from_millis(1)).await;
+    }
+    let recorded = node.repo.health_history(id).await.unwrap();
+    assert!(!down(&recorded.newest().unwrap().condition), "it was lost");
+    let stop = node.begin(OperationKind::Stop, id).await.unwrap();
+    node.ended(stop.id).await;
+    sleep(Duration::from_secs(3)).await;
+    let recorded = node.repo.health_history(id).await.unwrap();
+    assert!(down(&recorded.newest().unwrap().condition), "{recorded:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -93,7 +93,8 @@ impl Engine for FakeEngine {
                         instance.id
                     ));
                 }
-                machine.bootstrap(instance.id, USER, &instance.secrets, PASSWORD);
+                let user = instance.spec.user.as_deref().unwrap_or(USER);
+                machine.bootstrap(instance.id, user, &instance.secrets, PASSWORD);
                 Ok(())
             })
             .await

@@ -55,6 +55,9 @@ impl Target for FakeTarget {
         self.world
             .call(Call::TargetObserve, |machine| {
                 let behaviour = machine.behaviour;
+                if let Some(why) = &behaviour.looks_fail {
+                    return Err(Error::failed(why));
+                }
                 let state = match machine.live.get_mut(&context.instance) {
                     None => MemberState::Absent,
                     Some(live) => look(live, behaviour),

@@ -69,6 +69,8 @@ pub struct Behaviour {
     pub servers_die: Option<String>,
     /// Servers refuse their users' passwords.
     pub refuses_passwords: bool,
+    /// Every look at what the target runs fails, and this is why.
+    pub looks_fail: Option<String>,
     /// Every stop fails, and this is why.
     pub stop_fails: Option<String>,
     /// Every removal fails, and this is why.
@@ -85,6 +87,7 @@ impl Default for Behaviour {
             removals_until_gone: 2,
             servers_die: None,
             refuses_passwords: false,
+            looks_fail: None,
             stop_fails: None,
             removal_fails: None,
             log: "the server's last words\n".to_owned(),

@@ -109,13 +109,14 @@ async fn cancel_operation(
 
 /// Retry an operation
 ///
-/// One that waits goes on at once. A creation that failed is begun again, as a new operation.
+/// One that waits goes on at once. A creation, a start or a restart that failed is begun again, as a new operation,
+/// unless something else was done to the database since: then what is wanted is to be asked for anew.
 #[utoipa::path(
     post, path = "/admin/v1/operations/{id}/retry", operation_id = "retry_operation", tag = "admin",
     params(("id" = inline(OperationId), Path, description = "The operation.")),
     responses(
         (status = 202, description = "It goes on, or a new one does: the answer names which.", body = Operation),
-        (status = 409, description = "It has ended and there is nothing to retry."),
+        (status = 409, description = "It has ended and there is nothing to retry, or it is not the database's newest."),
     ),
 )]
 async fn retry_operation(

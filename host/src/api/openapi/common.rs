@@ -146,6 +146,12 @@ pub fn complete(document: &mut Value) {
     document["components"]["headers"] = headers();
     if let Some(schemas) = document["components"]["schemas"].as_object_mut() {
         schemas.values_mut().for_each(require_what_may_be_null);
+        for (name, schema) in schemas {
+            // What nobody knows is refused there only if it asks for something.
+            if name.starts_with("rdb.") && schema["additionalProperties"] == false {
+                schema["additionalProperties"] = json!({ "enum": [null, false, 0, "", [], {}] });
+            }
+        }
     }
     let Some(paths) = document["paths"].as_object_mut() else {
         return;

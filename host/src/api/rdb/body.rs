@@ -52,9 +52,12 @@ impl Body {
     /// A whole number that is not negative.
     pub fn whole(&mut self, name: &str) -> Option<u64> {
         let value = self.take(name)?;
-        match value.as_u64() {
-            Some(number) => Some(number),
-            None => self.not_a(name, "a whole number that is not negative", &value),
+        match value.as_f64() {
+            Some(float) if float >= 0.0 && float.fract() == 0.0 => match whole(&value, float) {
+                Some(number) => Some(number),
+                None => self.refuse(name, "is out of bounds", "a number of a sensible size"),
+            },
+            Some(_) | None => self.not_a(name, "a whole number that is not negative", &value),
         }
     }
 
@@ -263,12 +266,20 @@ fn unread(rejection: &BytesRejection) -> Refusal {
     Refusal::argument("body", "must be sent whole", "")
 }
 
+/// Also one that is written as `1.0`. Beyond 2^53 a floating-point number does not say which one was meant.
+fn whole(value: &Value, float: f64) -> Option<u64> {
+    const EXACT: f64 = (1_u64 << 53) as f64;
+    value
+        .as_u64()
+        .or_else(|| (float <= EXACT).then_some(float as u64))
+}
+
 /// What clients write for "not set".
 fn is_unset(value: &Value) -> bool {
     match value {
         Value::Null => true,
         Value::Bool(value) => !value,
-        Value::Number(number) => number.as_u64() == Some(0),
+        Value::Number(number) => number.as_f64() == Some(0.0),
         Value::String(text) => text.is_empty(),
         Value::Array(items) => items.is_empty(),
         Value::Object(fields) => fields.is_empty(),

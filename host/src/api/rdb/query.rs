@@ -39,28 +39,18 @@ impl Page {
 impl Query {
     /// None when it is not there or empty.
     pub fn text(&mut self, name: &str) -> Option<String> {
-        let mut found = self.texts(name);
-        if found.len() > 1 {
-            self.refuse::<()>(name, "is given more than once", "give it once");
-        }
-        found.pop()
+        self.one(name).filter(|text| !text.is_empty())
     }
 
     /// A key that may be repeated.
     pub fn texts(&mut self, name: &str) -> Vec<String> {
-        let mut found = Vec::new();
-        self.rest.retain_mut(|(key, value)| {
-            let ours = key == name;
-            if ours && !value.is_empty() {
-                found.push(std::mem::take(value));
-            }
-            !ours
-        });
+        let mut found = self.all(name);
+        found.retain(|text| !text.is_empty());
         found
     }
 
     pub fn boolean(&mut self, name: &str) -> Option<bool> {
-        let text = self.text(name)?;
+        let text = self.one(name)?;
         match text.to_ascii_lowercase().as_str() {
             "true" => Some(true),
             "false" => Some(false),
@@ -69,7 +59,7 @@ impl Query {
     }
 
     pub fn id(&mut self, name: &str) -> Option<Uuid> {
-        let text = self.text(name)?;
+        let text = self.one(name)?;
         match text.parse() {
             Ok(id) => Some(id),
             Err(_) => self.refuse(name, &format!("{NOT_A}a UUID"), ""),
@@ -77,7 +67,7 @@ impl Query {
     }
 
     pub fn moment(&mut self, name: &str) -> Option<Timestamp> {
-        let text = self.text(name)?;
+        let text = self.one(name)?;
         match moments::parse(&text) {
             Some(moment) => Some(moment),
             None => self.refuse(name, &format!("{NOT_A}a date and time"), moments::HELP),
@@ -86,7 +76,7 @@ impl Query {
 
     /// The order that a list is asked for; the first one if none is.
     pub fn order<T: Copy>(&mut self, orders: &[(&str, T)]) -> Option<T> {
-        let Some(text) = self.text("order_by") else {
+        let Some(text) = self.one("order_by") else {
             return orders.first().map(|(_, order)| *order);
         };
         if let Some((_, order)) = orders.iter().find(|(name, _)| *name == text) {
@@ -125,8 +115,28 @@ impl Query {
         Err(Refusal::Arguments(self.problems))
     }
 
+    fn one(&mut self, name: &str) -> Option<String> {
+        let mut found = self.all(name);
+        if found.len() > 1 {
+            self.refuse::<()>(name, "is given more than once", "give it once");
+        }
+        found.pop()
+    }
+
+    fn all(&mut self, name: &str) -> Vec<String> {
+        let mut found = Vec::new();
+        self.rest.retain_mut(|(key, value)| {
+            let ours = key == name;
+            if ours {
+                found.push(std::mem::take(value));
+            }
+            !ours
+        });
+        found
+    }
+
     fn number(&mut self, name: &str, least: usize, most: usize) -> Option<usize> {
-        let text = self.text(name)?;
+        let text = self.one(name)?;
         let help = format!("a whole number from {least} to {most}");
         match text.parse() {
             Ok(number) if (least..=most).contains(&number) => Some(number),
@@ -186,6 +196,8 @@ mod tests {
         assert_eq!(page("page=3&page_size=7"), Ok((14, 7)));
         assert_eq!(page("page=2147483647&page_size=1000").unwrap().1, 1000);
         for bad in [
+            "page=",
+            "page=",
             "page=0",
             "page_size=0",
             "page_size=1001",

@@ -54,6 +54,8 @@ pub(super) struct Newest {
     pub about: Option<About>,
     pub state: PluginState,
     pub passing: bool,
+    /// How often it was refused.
+    pub attempts: u32,
     pub since: Timestamp,
 }
 

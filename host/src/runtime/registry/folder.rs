@@ -36,8 +36,17 @@ pub(super) struct Due {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Refusal {
     pub reason: String,
-    /// It may be taken later, though the file stays as it is.
-    pub passing: bool,
+    pub again: Again,
+}
+
+/// Whether a build that was refused may be taken later, though its file stays as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Again {
+    Never,
+    /// What is in its way may be gone at any time, and it costs little to look.
+    Soon,
+    /// It was this time that it went wrong, and may be each time: trying costs much, so ever more rarely.
+    EverLater,
 }
 
 /// What is to be done with a build that was found in a file.
@@ -59,19 +68,40 @@ pub(super) enum Accepted {
 
 /// Names that a component made up are in a reason, so it is bounded.
 const REASON_BYTES: usize = 512;
+/// With the usual pause of 15 s the longest is half an hour.
+const MOST_DOUBLINGS: u32 = 7;
 
 impl Refusal {
     pub fn last(reason: impl Into<String>) -> Self {
         Self {
             reason: one_line(&reason.into(), REASON_BYTES),
-            passing: false,
+            again: Again::Never,
         }
     }
 
     pub fn passing(reason: impl Into<String>) -> Self {
         Self {
-            reason: one_line(&reason.into(), REASON_BYTES),
-            passing: true,
+            again: Again::Soon,
+            ..Self::last(reason)
+        }
+    }
+
+    pub fn this_time(reason: impl Into<String>) -> Self {
+        Self {
+            again: Again::EverLater,
+            ..Self::last(reason)
+        }
+    }
+
+    /// How long to leave the file alone after so many attempts at it.
+    fn pause(&self, attempts: u32, timing: &Timing) -> Option<Duration> {
+        match self.again {
+            Again::Never => None,
+            Again::Soon => Some(timing.retry_after),
+            Again::EverLater => {
+                let doublings = attempts.min(MOST_DOUBLINGS);
+                Some(timing.retry_after.saturating_mul(1 << doublings))
+            }
         }
     }
 }
@@ -162,6 +192,7 @@ impl Folder {
                     about: Some(about.clone()),
                     state: PluginState::Compiling,
                     passing: true,
+                    attempts: 0,
                     since: now,
                 });
             }
@@ -254,19 +285,24 @@ impl Folder {
             entry.forget_compiling();
             return false;
         };
-        let again = refusal.passing.then(|| now + timing.retry_after);
+        let before = entry.newest.as_ref().filter(|n| n.about == about);
+        let attempts = before.map_or(0, |newest| newest.attempts);
+        let again = refusal.pause(attempts, timing).map(|pause| now + pause);
         entry.next = sooner(entry.next, again);
+        let attempts = attempts.saturating_add(1);
         let state = PluginState::Refused(refusal.reason.clone());
         if let Some(newest) = &mut entry.newest
             && newest.state == state
             && newest.about == about
         {
+            newest.attempts = attempts;
             return false;
         }
         entry.newest = Some(Newest {
             about,
             state,
-            passing: refusal.passing,
+            passing: refusal.again != Again::Never,
+            attempts,
             since: Timestamp::now(),
         });
         true

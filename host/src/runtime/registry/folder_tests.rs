@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::Timing;
 use super::entry::About;
-use super::folder::{Accepted, Due, Folder, Refusal, Verdict};
+use super::folder::{Accepted, Again, Due, Folder, Refusal, Verdict};
 use super::print::{Print, Sighting};
 use crate::model::Digest;
 use crate::model::plugin::{PluginKind, PluginState};
@@ -141,6 +141,33 @@ fn what_may_pass_is_tried_again_and_told_once() {
 }
 
 #[test]
+fn what_went_wrong_this_time_is_tried_again_ever_more_rarely() {
+    let mut stand = Stand::new();
+    let slow = Refusal::this_time("it did not answer in time");
+    let build = about("probe", 'a');
+    let mut pause = 0;
+    for expected in [15, 30, 60, 120, 240, 480, 960, 1920, 1920] {
+        stand.later(pause * 1000);
+        let (due, _) = stand.look_as(&[(FILE, old(1))], true);
+        let [due] = &due[..] else {
+            panic!("it was to be tried after {pause} s");
+        };
+        let verdict = stand.folder.found(due, &build, Timestamp::now());
+        assert_eq!(verdict, Ok(Verdict::Try));
+        let (now, about) = (stand.now, Some(build.clone()));
+        stand
+            .folder
+            .done(due, about, Some(&slow), now, &stand.timing);
+        pause = expected;
+        stand.later(pause * 1000 - 1);
+        assert!(stand.look(&[(FILE, old(1))]).0.is_empty(), "{pause} s");
+        stand.now = now;
+    }
+    // Another build in the file is tried at once, and then it is taken.
+    stand.take(FILE, 2, &about("probe", 'b'));
+}
+
+#[test]
 fn a_young_file_is_read_once_more() {
     let mut stand = Stand::new();
     let (due, _) = stand.look_as(&[(FILE, young(1))], true);
@@ -202,7 +229,7 @@ fn a_plugin_is_in_one_file_and_a_file_is_one_plugin() {
     assert!(renamed.unwrap_err().reason.contains("file of its own"));
     let twin = stand.folder.found(&due[0], &about("probe", 'c'), now);
     let twin = twin.unwrap_err();
-    assert!(twin.reason.contains(FILE) && twin.passing);
+    assert!(twin.reason.contains(FILE) && twin.again == Again::Soon);
 }
 
 #[test]

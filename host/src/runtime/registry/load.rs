@@ -8,9 +8,11 @@ use berth_bindings::engine::EnginePre;
 use berth_bindings::target::TargetPre;
 use wasmtime::component::Component;
 
+use super::folder::Refusal;
 use super::{Plugin, Registry};
 use crate::model::plugin::PluginKind;
 use crate::model::{Digest, Error};
+use crate::runtime::abilities::Exported;
 use crate::runtime::builds::BuildError;
 use crate::runtime::call::Build;
 use crate::runtime::capability::log::one_line;
@@ -23,6 +25,58 @@ use crate::runtime::weigh;
 /// Bytes of a reason for refusing a file.
 const REASON_BYTES: usize = 512;
 
+/// Why a build cannot be called.
+pub(super) struct Unfit {
+    pub reason: String,
+    /// It says nothing of the build: it may be otherwise the next time.
+    this_time: bool,
+}
+
+impl Unfit {
+    /// It lies in the build.
+    fn always(reason: impl Into<String>) -> Self {
+        Self {
+            reason: one_line(&reason.into(), REASON_BYTES),
+            this_time: false,
+        }
+    }
+
+    fn this_time(reason: impl Into<String>) -> Self {
+        Self {
+            this_time: true,
+            ..Self::always(reason)
+        }
+    }
+}
+
+impl From<String> for Unfit {
+    fn from(reason: String) -> Self {
+        Self::always(reason)
+    }
+}
+
+/// What the build answered, or did not.
+impl From<Error> for Unfit {
+    fn from(error: Error) -> Self {
+        let reason = error.public().to_owned();
+        if error.is_retryable() {
+            Self::this_time(reason)
+        } else {
+            Self::always(reason)
+        }
+    }
+}
+
+impl From<Unfit> for Refusal {
+    fn from(unfit: Unfit) -> Self {
+        if unfit.this_time {
+            Self::this_time(unfit.reason)
+        } else {
+            Self::last(unfit.reason)
+        }
+    }
+}
+
 impl Registry {
     /// A build for a file that is to become live: the loaded one if there is one. Says where its code came from.
     pub(super) async fn obtain(
@@ -30,7 +84,7 @@ impl Registry {
         digest: &Digest,
         manifest: Manifest,
         wasm: Arc<[u8]>,
-    ) -> std::result::Result<(Plugin, Source), String> {
+    ) -> std::result::Result<(Plugin, Source), Unfit> {
         if let Some(plugin) = self.loaded(digest) {
             return Ok((plugin, Source::Memory));
         }
@@ -43,73 +97,72 @@ impl Registry {
     pub(super) async fn load_kept(
         self: &Arc<Self>,
         digest: Digest,
-    ) -> std::result::Result<Plugin, String> {
+    ) -> std::result::Result<Plugin, Unfit> {
         let (registry, wanted) = (Arc::clone(self), digest.clone());
         let (manifest, wasm) = tokio::task::spawn_blocking(move || {
             let wasm = registry.machine.builds.read(&wanted)?;
             Ok::<_, BuildError>((Manifest::of_component(&wasm)?, wasm))
         })
         .await
-        .map_err(|e| e.to_string())?
-        .map_err(|e| e.to_string())?;
+        .map_err(|e| Unfit::this_time(e.to_string()))?
+        .map_err(|e| Unfit::this_time(e.to_string()))?;
         let loaded = self.load(digest, manifest, wasm.into()).await;
         loaded.map(|(plugin, _)| plugin)
     }
 
-    /// A plugin that can be called, or why not: names that a component made up are in the reason, so it is bounded.
+    /// Compile a component or find its code, check what it imports and exports, and ask it what it is.
     async fn load(
         self: &Arc<Self>,
         digest: Digest,
         manifest: Manifest,
         wasm: Arc<[u8]>,
-    ) -> std::result::Result<(Plugin, Source), String> {
-        let loaded = self.load_unbounded(digest, manifest, wasm).await;
-        loaded.map_err(|reason| one_line(&reason, REASON_BYTES))
-    }
-
-    /// Compile a component or find its code, check what it imports and exports, and ask it what it is.
-    async fn load_unbounded(
-        self: &Arc<Self>,
-        digest: Digest,
-        manifest: Manifest,
-        wasm: Arc<[u8]>,
-    ) -> std::result::Result<(Plugin, Source), String> {
+    ) -> std::result::Result<(Plugin, Source), Unfit> {
         let started = Instant::now();
-        let _one_of_few = self.compiling.acquire().await.map_err(|e| e.to_string())?;
+        let one_of_few = self.compiling.acquire().await;
+        let one_of_few = one_of_few.map_err(|e| Unfit::this_time(e.to_string()))?;
         self.machine.builds.learn(&digest, &manifest);
         let (registry, wanted) = (Arc::clone(self), digest.clone());
-        let (component, source) = tokio::task::spawn_blocking(move || {
-            weigh::check(&wasm).map_err(|e| e.to_string())?;
-            registry
-                .compiled
-                .load(registry.sandbox.engine(), &wanted, &wasm)
-                .map_err(|e| format!("it cannot be compiled: {e:#}"))
+        let (shape, component, source) = tokio::task::spawn_blocking(move || {
+            let shape = weigh::check(&wasm).map_err(|e| e.to_string())?;
+            let engine = registry.sandbox.engines.of(shape);
+            let loaded = registry.compiled.load(engine, &wanted, &wasm);
+            let (component, source) =
+                loaded.map_err(|e| format!("it cannot be compiled: {e:#}"))?;
+            Ok::<_, String>((shape, component, source))
         })
         .await
-        .map_err(|e| format!("compiling it was interrupted: {e}"))??;
+        .map_err(|e| Unfit::this_time(format!("compiling it was interrupted: {e}")))??;
+        // Others need not wait for what this one answers, and how long it takes for that.
+        drop(one_of_few);
         let granted = self.granted(&manifest);
         self.check_imports(&component, &manifest, &granted)?;
         let linked = self
             .sandbox
-            .linker(&granted)
+            .linker(shape, &granted)
             .and_then(|linker| linker.instantiate_pre(&component))
             .map_err(|e| format!("it imports what it cannot have: {e:#}"))?;
         let kind = manifest.kind;
         let (name, short) = (Arc::clone(&manifest.name), digest.short().to_owned());
-        let build = Build::new(digest, manifest, Arc::clone(&self.sandbox), self.limits);
+        let build = Build::new(
+            digest,
+            manifest,
+            shape,
+            Arc::clone(&self.sandbox),
+            self.limits,
+        );
         let incomplete = |e| format!("it does not export what its kind must: {e:#}");
-        let unsound = |e: Error| e.public().to_owned();
         let plugin = match kind {
             PluginKind::Engine => {
+                let exported = Exported::find(&component, &linked)?;
                 let pre = EnginePre::new(linked).map_err(incomplete)?;
                 let directories = self.machine.directories.clone();
-                let engine = ComponentEngine::load(build, pre, directories);
-                Plugin::Engine(Arc::new(engine.await.map_err(unsound)?))
+                let engine = ComponentEngine::load(build, pre, exported, directories);
+                Plugin::Engine(Arc::new(engine.await?))
             }
             PluginKind::Target => {
                 let pre = TargetPre::new(linked).map_err(incomplete)?;
                 let target = ComponentTarget::load(build, pre, Arc::clone(&self.machine));
-                Plugin::Target(Arc::new(target.await.map_err(unsound)?))
+                Plugin::Target(Arc::new(target.await?))
             }
         };
         tracing::debug!(plugin = &*name, build = short, ?source, took = ?started.elapsed(), "a plugin was loaded");
@@ -148,7 +201,7 @@ impl Registry {
         manifest: &Manifest,
         granted: &BTreeSet<Capability>,
     ) -> std::result::Result<(), String> {
-        for (import, _) in component.component_type().imports(self.sandbox.engine()) {
+        for (import, _) in component.component_type().imports(component.engine()) {
             let name = import.split('@').next().unwrap_or(import);
             let capability = match name {
                 "berth:plugin/process" => Capability::Process,

@@ -30,6 +30,7 @@ use super::sandbox::{Limits, Sandbox};
 use super::scope::Machine;
 use super::{Engine, Target};
 use folder::Folder;
+use load::Unfit;
 
 /// How long a kept build that could not be loaded is left alone.
 const REFUSAL: Duration = Duration::from_secs(10);
@@ -234,10 +235,10 @@ impl Registry {
         true
     }
 
-    fn end(&self, digest: Digest, loaded: std::result::Result<&Plugin, &String>) {
+    fn end(&self, digest: Digest, loaded: std::result::Result<&Plugin, &Unfit>) {
         let slot = match loaded {
             Ok(plugin) => Slot::Ready(plugin.clone()),
-            Err(reason) => {
+            Err(Unfit { reason, .. }) => {
                 tracing::warn!(
                     build = digest.short(),
                     reason,

@@ -82,7 +82,9 @@ impl Registry {
         let considered = tokio::spawn(async move { registry.consider(candidate).await }).await;
         let considered = considered.unwrap_or_else(|defect| {
             tracing::error!(file = due.file, %defect, "taking up a plugin ended in a defect");
-            Err(Refusal::last("taking it up ended in a defect of berth's"))
+            Err(Refusal::this_time(
+                "taking it up ended in a defect of berth's",
+            ))
         });
         match considered {
             Ok(()) => self.let_go(&due),
@@ -104,8 +106,7 @@ impl Registry {
         self.check_capabilities(&manifest).map_err(Refusal::last)?;
         let (plugin, source) = self
             .obtain(&about.digest, manifest, Arc::clone(&wasm))
-            .await
-            .map_err(Refusal::last)?;
+            .await?;
         self.check_versions(&plugin)?;
         // Before it is live: what is created with it must find it again.
         let (builds, digest) = (Arc::clone(&self.machine.builds), about.digest.clone());

@@ -125,18 +125,31 @@ impl Repo {
                 }
                 Err(error) => {
                     if matches!(error, StoreError::Backend(_)) {
-                        let again = repo.clone().look_again(draft.updates, draft.work);
-                        tokio::spawn(again.in_current_span());
+                        let unsure = Unsure::begin(&repo);
+                        let again = unsure.0.clone().look_again(draft.updates, draft.work);
+                        let again = again.in_current_span();
+                        tokio::spawn(async move {
+                            again.await;
+                            drop(unsure);
+                        });
                     }
                     Err(error)
                 }
             }
         };
-        let task = tokio::spawn(commit.in_current_span());
+        let mut task = tokio::spawn(commit.in_current_span());
         // The task is never aborted, so it fails to answer only when it panicked or the runtime ends.
-        match tokio::time::timeout(ANSWER_WITHIN, task).await {
+        match tokio::time::timeout(ANSWER_WITHIN, &mut task).await {
             Ok(answer) => answer.unwrap_or_else(|error| Err(StoreError::Backend(Box::new(error)))),
-            Err(_) => Err(StoreError::Backend("the disk does not answer".into())),
+            Err(_) => {
+                let unsure = Unsure::begin(self);
+                tokio::spawn(async move {
+                    // Whatever it answers: by then it is in the read model, or that is being looked at.
+                    let _answer = task.await;
+                    drop(unsure);
+                });
+                Err(StoreError::Backend("the disk does not answer".into()))
+            }
         }
     }
 
@@ -263,6 +276,22 @@ impl Repo {
             }
             None => (GONE, Update::OperationRemoved(id)),
         })
+    }
+}
+
+/// A commit of which it is not known whether it was taken, for [`Repo::sure`].
+struct Unsure(Repo);
+
+impl Unsure {
+    fn begin(repo: &Repo) -> Self {
+        repo.0.unsure.send_modify(|count| *count += 1);
+        Self(repo.clone())
+    }
+}
+
+impl Drop for Unsure {
+    fn drop(&mut self) {
+        self.0.0.unsure.send_modify(|count| *count -= 1);
     }
 }
 

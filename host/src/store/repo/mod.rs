@@ -26,7 +26,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use super::Store;
 use super::seal::Sealer;
@@ -46,6 +46,8 @@ struct Shared {
     sealer: Sealer,
     view: View,
     work: Notify,
+    /// How many commits there are of which nobody knows yet whether they were taken.
+    unsure: watch::Sender<usize>,
     /// Where the search for a free port or user id goes on: one that was just given back rests a while.
     next_port: AtomicU32,
     next_uid: AtomicU32,
@@ -104,6 +106,7 @@ impl Repo {
             sealer,
             view: View::default(),
             work: Notify::new(),
+            unsure: watch::Sender::new(0),
             // Anywhere: another Berth on this machine, with records of its own, looks from elsewhere.
             next_port: AtomicU32::new(rand::random()),
             next_uid: AtomicU32::new(rand::random()),
@@ -127,6 +130,13 @@ impl Repo {
     /// that made it was dropped before it could say so.
     pub fn work(&self) -> &Notify {
         &self.0.work
+    }
+
+    /// Returns once the read model has what became of every commit whose answer was lost until now.
+    pub async fn sure(&self) {
+        let mut unsure = self.0.unsure.subscribe();
+        // The sender lives as long as `self`.
+        let _open = unsure.wait_for(|count| *count == 0).await;
     }
 
     /// As the store has it: for who acts on it. The read model may be behind after a commit whose answer

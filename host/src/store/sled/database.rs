@@ -45,8 +45,8 @@ impl Database {
                 Ok(Err(error)) if is_locked(&error) && started.elapsed() < RELEASED_WITHIN => {
                     std::thread::sleep(Duration::from_millis(5));
                 }
-                Ok(Err(error)) => return Err(broken(directory, error)),
-                Err(_) => return Err(broken(directory, "it is damaged")),
+                Ok(Err(error)) => return Err(unusable(directory, error)),
+                Err(_) => return Err(unusable(directory, "it is damaged")),
             }
         }
     }
@@ -129,6 +129,7 @@ pub(super) fn encode(version: u64, value: &[u8]) -> Vec<u8> {
     [&version.to_be_bytes(), value].concat()
 }
 
+/// Found before sled was let at it.
 pub(super) fn broken(
     directory: &Path,
     cause: impl Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -137,6 +138,20 @@ pub(super) fn broken(
     Error::failed(format!(
         "the store in {} cannot be opened: {cause}. Nothing was changed; put it back from your backup, \
          or look at the disk.",
+        directory.display()
+    ))
+    .caused_by(cause)
+}
+
+/// Found by sled or after it: it mends a log by cutting it, before it says what it thinks of it.
+pub(super) fn unusable(
+    directory: &Path,
+    cause: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> Error {
+    let cause = cause.into();
+    Error::failed(format!(
+        "the store in {} cannot be opened: {cause}. Opening it may have changed it; put it back from your \
+         backup, or look at the disk.",
         directory.display()
     ))
     .caused_by(cause)

@@ -2,8 +2,8 @@
 //!
 //! One thread writes. It takes all commits that wait, checks each against what it has taken before, applies them
 //! as one atomic batch and syncs once for all of them; only then are they acknowledged, and only then can
-//! they be read. Nothing blocks the async runtime. Opening refuses what it does not understand, and
-//! changes nothing then.
+//! they be read. Nothing blocks the async runtime. Opening refuses what it does not understand: what can be told
+//! before sled is let at it, without having changed anything.
 
 mod check;
 mod database;
@@ -23,7 +23,7 @@ use async_trait::async_trait;
 use tokio::sync::{oneshot, watch};
 
 use self::check::{Acknowledged, Note, check_log, looks_cut};
-use self::database::{Database, broken};
+use self::database::{Database, broken, unusable};
 use self::files::Files;
 use self::writer::{Request, Writer};
 use super::{Commit, Store, StoreError, Versioned};
@@ -73,20 +73,13 @@ impl Sled {
         files.remove_half_snapshots()?;
         files.settle()?;
         let database = Database::open(directory)?;
-        let revision = database.revision().map_err(|e| broken(directory, e))?;
-        if noted.is_some_and(|noted| noted.revision > revision) {
-            // Damage in the middle of the log: sled has cut it there.
-            return Err(Error::failed(format!(
-                "the store in {} cannot be opened: its newest commits are lost. Put it back from your backup, and look \
-                 at the disk.",
-                directory.display()
-            )));
-        }
-        if revision == 0 && !database.is_empty().map_err(|e| broken(directory, e))? {
-            return Err(broken(directory, "it is not a store of Berth"));
-        }
-        files.sync_directory()?;
-        let writer = Writer::new(&files, revision)?;
+        let (revision, writer) = match take_up(directory, &files, &database, noted) {
+            Ok(taken) => taken,
+            Err(error) => {
+                database.close();
+                return Err(error);
+            }
+        };
         let (progress, _) = watch::channel(Progress::Synced(revision));
         let shared = Arc::new(Shared {
             database: RwLock::new(Some(database)),
@@ -220,6 +213,29 @@ impl Drop for Sled {
             database.close();
         }
     }
+}
+
+/// See what sled made of the directory, and put that on the disk. Answers the last commit that is there.
+fn take_up(
+    directory: &Path,
+    files: &Files,
+    database: &Database,
+    noted: Option<Acknowledged>,
+) -> Result<(u64, Writer)> {
+    let revision = database.revision().map_err(|e| unusable(directory, e))?;
+    if noted.is_some_and(|noted| noted.revision > revision) {
+        // Damage in the middle of the log: sled has cut it there.
+        return Err(Error::failed(format!(
+            "the store in {} cannot be opened: its newest commits are lost. Put it back from your backup, and look \
+             at the disk.",
+            directory.display()
+        )));
+    }
+    if revision == 0 && !database.is_empty().map_err(|e| unusable(directory, e))? {
+        return Err(unusable(directory, "it is not a store of Berth"));
+    }
+    files.sync_directory()?;
+    Ok((revision, Writer::new(files, revision)?))
 }
 
 /// Whether the store has its newest commits when it is opened: tried on a copy.

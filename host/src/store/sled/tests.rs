@@ -265,7 +265,7 @@ async fn what_was_acknowledged_survives_a_kill_and_no_commit_is_half() {
 #[tokio::test]
 async fn a_full_disk_refuses_and_goes_on_when_there_is_space() {
     if !nix::unistd::geteuid().is_root() {
-        println!("skipped: mounting a small file system needs root");
+        crate::skip::not_tried("mounting a small file system needs root");
         return;
     }
     let at = tempfile::tempdir().unwrap();

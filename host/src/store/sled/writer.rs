@@ -225,14 +225,25 @@ impl Writer {
         let said = |error: Error| error.to_string();
         shared.files.settle().map_err(said)?;
         let database = Database::open(shared.files.directory()).map_err(said)?;
-        // Commits that nobody knows of may be there or not; those that were acknowledged must be.
-        let revision = database.revision().map_err(|error| error.to_string())?;
-        if !(self.synced..=self.revision).contains(&revision) {
-            return Err("commits are lost".to_owned());
+        let look = || {
+            // Commits that nobody knows of may be there or not; those that were acknowledged must be.
+            let revision = database.revision().map_err(|error| error.to_string())?;
+            if !(self.synced..=self.revision).contains(&revision) {
+                return Err("commits are lost".to_owned());
+            }
+            shared.files.sync_directory().map_err(said)?;
+            Ok(revision)
+        };
+        match look() {
+            Ok(revision) => {
+                *slot = Some(database);
+                Ok(revision)
+            }
+            Err(problem) => {
+                database.close();
+                Err(problem)
+            }
         }
-        shared.files.sync_directory().map_err(said)?;
-        *slot = Some(database);
-        Ok(revision)
     }
 
     /// What sled or the disk has of the last commits is unknown, so nothing is read or written until the

@@ -1,7 +1,11 @@
 //! The plugin against real servers, one of every version that is installed: native, without the sandbox, but
 //! with the plan as it is, and with the server reached as the host reaches it.
 
+mod databases;
+mod privileges;
 mod server;
+mod settings;
+mod users;
 
 use std::thread;
 
@@ -39,6 +43,9 @@ fn a_life(version: &str, mut server: Server) {
     first_user_rules_its_own_and_no_more(version, &server);
     settings_can_be_altered_but_not_the_place(&server);
     passwords(&server);
+    users::live(version, &server);
+    databases::live(&server);
+    privileges::live(version, &server);
 
     let log = server.log();
     for hidden in [
@@ -62,6 +69,7 @@ fn a_life(version: &str, mut server: Server) {
 
     server.run();
     server.bootstrap();
+    settings::live(version, &mut server);
     let signal = server.stop_signal();
     let status = server.signal(signal);
     assert!(status.success(), "{version}: {status}\n{}", server.log());

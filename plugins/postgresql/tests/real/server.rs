@@ -76,7 +76,7 @@ impl Server {
             .prefix("berth-pg-")
             .tempdir_in("/tmp")
             .expect("a directory");
-        let port = free_port();
+        let port = free_port(version);
         let secrets = secrets();
         let mut values = BTreeMap::from([
             ("volume:data".to_owned(), path(&dir, "data")),
@@ -142,6 +142,82 @@ impl Server {
             .expect("the log");
         let process = self.command(&member.main).stderr(log).spawn();
         self.process = Some(process.expect("a server"));
+    }
+
+    /// Write the files of a plan with these settings, as a target does before a reload.
+    pub fn configure(&mut self, settings: &[(&str, &str)]) {
+        self.spec.settings = settings
+            .iter()
+            .map(|(name, value)| types::Setting {
+                name: (*name).into(),
+                value: (*value).into(),
+            })
+            .collect();
+        self.instance.spec = self.spec.clone();
+        self.workload = PostgreSql::plan(self.spec.clone()).expect("a plan");
+        for file in &self.workload.members[0].files {
+            let target = self.dir.path().join(&file.name);
+            fs::write(target, fill(&file.content, &self.values)).expect("a file");
+        }
+    }
+
+    /// Stop it as its plan says, and start it anew.
+    pub fn restart(&mut self) {
+        let status = self.signal(self.stop_signal());
+        assert!(status.success(), "{status}\n{}", self.log());
+        self.run();
+        self.bootstrap();
+    }
+
+    /// A connection string for anybody, over TLS.
+    pub fn uri_of(&self, user: &str, password: &str, database: &str) -> String {
+        let login = Login {
+            user: Some(user.into()),
+            database: Some(database.into()),
+            secret: "app".into(),
+        };
+        PostgreSql::connect(
+            self.spec.clone(),
+            self.endpoint.clone(),
+            login,
+            password.into(),
+        )
+        .expect("a connection")
+        .uri
+    }
+
+    /// Ask as the superuser, in this database.
+    pub fn ask(&self, database: &str, sql: &str) -> String {
+        let connection = self
+            .superuser_at(self.socket_dir())
+            .replace("dbname=postgres", &format!("dbname={database}"));
+        self.psql(&connection, sql)
+            .unwrap_or_else(|error| panic!("{sql}: {error}"))
+    }
+
+    /// Another certificate in the files, as a target writes it.
+    pub fn renew_certificate(&mut self) {
+        for secret in secrets() {
+            if secret.name.starts_with("tls.") {
+                self.values
+                    .insert(format!("secret:{}", secret.name), secret.value);
+            }
+        }
+        self.configure(&[]);
+    }
+
+    /// The certificate that clients are shown now.
+    pub fn certificate(&self) -> String {
+        let shown = Command::new("openssl")
+            .args(["s_client", "-starttls", "postgres", "-connect"])
+            .arg(format!("127.0.0.1:{}", self.endpoint.port))
+            .stdin(Stdio::null())
+            .output()
+            .expect("openssl");
+        let text = String::from_utf8_lossy(&shown.stdout).into_owned();
+        let begin = text.find("-----BEGIN").expect("a certificate");
+        let end = text.find("-----END").expect("a certificate's end");
+        text[begin..end].to_owned()
     }
 
     pub fn signal(&mut self, signal: Signal) -> ExitStatus {
@@ -333,9 +409,12 @@ fn fill(text: &str, values: &BTreeMap<String, String>) -> String {
     text
 }
 
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
-    listener.local_addr().expect("its address").port()
+/// Below those that the system gives to whoever asks for any, and for each version others.
+fn free_port(version: &str) -> u16 {
+    let first = 22_000 + 100 * version.parse::<u16>().expect("a number");
+    (first..first + 100)
+        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .expect("a free port")
 }
 
 fn path(dir: &tempfile::TempDir, name: &str) -> String {

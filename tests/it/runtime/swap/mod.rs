@@ -23,6 +23,8 @@ use super::*;
 
 const FILE: &str = "probe.wasm";
 const SWAPS: u32 = 1_000;
+/// So many of them bring a build that was never seen before.
+const BUILDS: u32 = 25;
 
 /// Looks so often that a test need not wait.
 const EAGER: Timing = Timing {
@@ -154,11 +156,15 @@ async fn works(runtime: &Runtime) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_thousand_swaps_under_load_fail_no_call() {
-    let builds = [build(0), build(1)];
-    let place = Place::with(&[(FILE, &builds[0])]);
+    let place = Place::with(&[(FILE, &build(0))]);
     let book = Arc::new(Book::default());
-    let runtime = place.watch(&book, EAGER).await;
-    let began_with = becomes_live(&runtime, &builds[0]).await;
+    // What was replaced is purged while the others go on.
+    let timing = Timing {
+        kept_for: Duration::from_secs(4),
+        ..EAGER
+    };
+    let runtime = place.watch(&book, timing).await;
+    let began_with = becomes_live(&runtime, &build(0)).await;
     book.enter(&began_with, "1");
 
     let stop = Arc::new(AtomicBool::new(false));
@@ -186,20 +192,28 @@ async fn a_thousand_swaps_under_load_fail_no_call() {
         })
         .collect();
 
-    let digests = builds.each_ref().map(|bytes| Builds::digest_of(bytes));
     let started = Instant::now();
+    let (mut compiled, mut spent) = (0, Duration::ZERO);
     for n in 1..=SWAPS {
-        let which = n as usize % 2;
-        place.put(FILE, &builds[which]);
+        // A new one, and then it and the one before in turns: an operator who goes back and forth.
+        let newest = (n - 1) / (SWAPS / BUILDS) + 1;
+        let bytes = build(newest - (n - 1) % 2);
+        let digest = Builds::digest_of(&bytes);
+        let is_new = place.kept(&digest) == 0;
+        let put = Instant::now();
+        place.put(FILE, &bytes);
         // Closer than `wait_for` looks, or the test would take as long as its pauses.
-        let deadline = Instant::now() + PATIENCE;
-        while live(&runtime).unwrap() != digests[which] {
+        while live(&runtime).unwrap() != digest {
             assert!(
-                Instant::now() < deadline,
+                put.elapsed() < PATIENCE,
                 "swap {n}: {:?}",
                 attempt(&runtime)
             );
             elapse(Duration::from_millis(1)).await;
+        }
+        if is_new {
+            compiled += 1;
+            spent += put.elapsed();
         }
     }
     let took = started.elapsed();
@@ -208,8 +222,19 @@ async fn a_thousand_swaps_under_load_fail_no_call() {
         caller.await.expect("no call failed");
     }
     let calls = calls.load(Ordering::Relaxed);
-    println!("{SWAPS} swaps in {took:.1?}, {calls} calls meanwhile, none failed");
+    println!(
+        "{SWAPS} swaps in {took:.1?}, {calls} calls meanwhile, none failed; {compiled} builds were \
+         compiled, in {spent:.1?} under load"
+    );
     assert!(calls > SWAPS as usize, "there was load: {calls}");
+    assert!(compiled >= BUILDS, "{compiled} were compiled");
+    // What nothing names went meanwhile, and what an instance names did not.
+    wait_for("the old builds to be purged", async || {
+        let mut old = (1..BUILDS).map(|n| Builds::digest_of(&build(n)));
+        old.all(|digest| place.kept(&digest) == 0).then_some(())
+    })
+    .await;
+    assert_eq!(place.kept(&began_with), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,8 @@
 //! What may not become live: each with its reason, beside the old build that stays.
 
+use berth::runtime::{Ending, OnCall};
+use berth_tests::hostile::components::Component;
+
 use super::*;
 
 const MANIFEST: &str = include_str!("../../../fixtures/engine/plugin.toml");
@@ -161,6 +164,62 @@ async fn a_build_that_does_not_know_a_running_version_waits_until_it_is_gone() {
     assert_eq!(live(&runtime), Some(before));
     book.clear();
     becomes_live(&runtime, &build(1)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_build_that_does_not_answer_holds_up_no_other() {
+    let place = Place::with(&[(FILE, &build(0))]);
+    let mut config = place.config();
+    config.compile_threads = 1;
+    // Longer than the test may take: were it waited for, the test would fail.
+    config.limits.compute = PATIENCE * 2;
+    let runtime = watched(config).await;
+    becomes_live(&runtime, &build(0)).await;
+    let endless = Component::EndlessDescription.bytes();
+    place.put("hostile.wasm", &endless);
+    wait_for("it to be compiled", async || {
+        (place.kept(&Builds::digest_of(&endless)) > 0).then_some(())
+    })
+    .await;
+    place.put(FILE, &build(1));
+    becomes_live(&runtime, &build(1)).await;
+    works(&runtime).await;
+    let state = status(&runtime, "hostile.wasm").unwrap().state;
+    assert_eq!(state, PluginState::Compiling);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_build_that_did_not_answer_in_time_is_asked_again() {
+    let endless = Component::EndlessDescription.bytes();
+    let place = Place::with(&[]);
+    let late = Arc::new(AtomicUsize::new(0));
+    let mut config = place.config();
+    config.limits.compute = Duration::from_millis(50);
+    let count = Arc::clone(&late);
+    config.on_call = OnCall::new(move |called| {
+        if (called.function, called.ending) == ("describe", Ending::Late) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    let runtime = watched(config).await;
+    place.put("hostile.wasm", &endless);
+    // Nothing about the file changes, so once is all it would be asked if it were refused for good.
+    wait_for("it to be asked again", async || {
+        (late.load(Ordering::Relaxed) > 2).then_some(())
+    })
+    .await;
+    let state = status(&runtime, "hostile.wasm").unwrap().state;
+    let PluginState::Refused(reason) = state else {
+        panic!("it is {state:?}");
+    };
+    assert!(reason.contains("did not answer within"), "{reason}");
+}
+
+async fn watched(config: RuntimeConfig) -> Runtime {
+    let runtime = Runtime::watch(config, Arc::new(Book::default()) as _, EAGER).await;
+    let runtime = runtime.unwrap();
+    runtime.settled().await;
+    runtime
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,0 +1,142 @@
+//! Logical databases of a running server. Managed ones belong to a role of Berth's; others were made in SQL and
+//! belong to whoever made them. A database that belongs to the superuser is being made, and nobody's yet.
+
+use berth_sdk::engine::Instance;
+use berth_sdk::engine::users::Database;
+use berth_sdk::{Error, Result};
+use postgres_protocol::escape::{escape_identifier, escape_literal};
+use tokio_postgres::SimpleQueryRow;
+
+use crate::internal::{self, SUPERADMIN};
+use crate::session::{Session, text};
+use crate::{bootstrap, names};
+
+/// Which databases are the callers'.
+pub const LISTED: &str = "datname NOT IN ('postgres', 'template0', 'template1') AND datdba >= 16384 \
+    AND datname !~ '[[:cntrl:]]'";
+
+const SHOWN: &str = "datname, regexp_replace(pg_get_userbyid(datdba), '[[:cntrl:]]', '?', 'g') AS owner, \
+    coalesce(datdba = to_regrole('_rdb_superadmin')::oid, false) AS managed";
+
+pub async fn list(instance: &Instance, sizes: bool) -> Result<Vec<Database>> {
+    let session = bootstrap::prepared(instance).await?;
+    let size = if sizes {
+        "pg_database_size(oid)"
+    } else {
+        "NULL"
+    };
+    let sql =
+        format!("SELECT {SHOWN}, {size} AS size FROM pg_database WHERE {LISTED} ORDER BY datname");
+    let rows = session.rows("listing the databases", &sql).await;
+    session.close().await;
+    rows?.iter().map(database).collect()
+}
+
+pub async fn create(instance: &Instance, name: &str) -> Result<Database> {
+    names::check_database(name).map_err(|problem| Error::Invalid(vec![problem]))?;
+    let session = bootstrap::prepared(instance).await?;
+    let made = match state(&session, name).await {
+        Ok(State::Listed) => Err(Error::AlreadyExists(format!(
+            "there is a database '{name}' already"
+        ))),
+        Ok(State::Absent | State::Unfinished) => make(&session, instance, name).await,
+        Err(error) => Err(error),
+    };
+    let shown = match made {
+        Ok(_) => show(&session, name).await,
+        Err(error) => Err(error),
+    };
+    session.close().await;
+    shown
+}
+
+pub async fn delete(instance: &Instance, name: &str) -> Result<()> {
+    let session = bootstrap::prepared(instance).await?;
+    let dropped = drop_database(&session, name).await;
+    session.close().await;
+    dropped
+}
+
+/// Make a database, or go on where that was cut off: it is managed when all is done and not before. Answers its number.
+pub async fn make(session: &Session, instance: &Instance, name: &str) -> Result<String> {
+    let quoted = escape_identifier(name);
+    if matches!(state(session, name).await?, State::Absent) {
+        // It wants a transaction, and so a message, of its own.
+        let sql = format!("CREATE DATABASE {quoted}");
+        session.run("making the database", &sql).await?;
+        let sql = format!("REVOKE ALL ON DATABASE {quoted} FROM PUBLIC");
+        session.run("making the database", &sql).await?;
+    }
+    let there = Session::superuser(instance, name).await?;
+    let equipped = internal::equip(&there).await;
+    there.close().await;
+    let oid = equipped?;
+    let sql = format!("ALTER DATABASE {quoted} OWNER TO {SUPERADMIN}");
+    session.run("making the database", &sql).await?;
+    Ok(oid)
+}
+
+enum State {
+    Absent,
+    /// Its making was cut off.
+    Unfinished,
+    Listed,
+}
+
+async fn state(session: &Session, name: &str) -> Result<State> {
+    let sql = format!(
+        "SELECT datdba >= 16384 AS finished FROM pg_database WHERE datname = {}",
+        escape_literal(name)
+    );
+    match session.row("looking for the database", &sql).await? {
+        None => Ok(State::Absent),
+        Some(row) if text(&row, "finished")? == "t" => Ok(State::Listed),
+        Some(_) => Ok(State::Unfinished),
+    }
+}
+
+async fn show(session: &Session, name: &str) -> Result<Database> {
+    let sql = format!(
+        "SELECT {SHOWN}, NULL AS size FROM pg_database WHERE {LISTED} AND datname = {}",
+        escape_literal(name)
+    );
+    match session.row("looking for the database", &sql).await? {
+        Some(row) => database(&row),
+        None => Err(absent(name)),
+    }
+}
+
+async fn drop_database(session: &Session, name: &str) -> Result<()> {
+    let sql = format!(
+        "SELECT datistemplate FROM pg_database WHERE {LISTED} AND datname = {}",
+        escape_literal(name)
+    );
+    let found = session.row("looking for the database", &sql).await?;
+    let row = found.ok_or_else(|| absent(name))?;
+    let quoted = escape_identifier(name);
+    if text(&row, "datistemplate")? == "t" {
+        let sql = format!("ALTER DATABASE {quoted} IS_TEMPLATE false");
+        session.run("removing the database", &sql).await?;
+    }
+    let sql = format!("DROP DATABASE {quoted} WITH (FORCE)");
+    session.run("removing the database", &sql).await?;
+    internal::sweep(session).await
+}
+
+/// There is none, or none that a caller could have.
+pub fn absent(name: &str) -> Error {
+    Error::not_found(format!("there is no database '{name}'"))
+}
+
+fn database(row: &SimpleQueryRow) -> Result<Database> {
+    let size = row.get("size").map(|size| {
+        size.parse()
+            .map_err(|_| Error::failed("the size of a database is not a number"))
+    });
+    Ok(Database {
+        name: text(row, "datname")?.to_owned(),
+        owner: text(row, "owner")?.to_owned(),
+        managed: text(row, "managed")? == "t",
+        size_bytes: size.transpose()?,
+    })
+}

@@ -1,0 +1,188 @@
+//! Users of a running server: whoever can log in, but for Berth itself.
+
+use berth_sdk::engine::Instance;
+use berth_sdk::engine::users::User;
+use berth_sdk::{Error, Result};
+use postgres_protocol::escape::{escape_identifier, escape_literal};
+use tokio_postgres::SimpleQueryRow;
+
+use crate::bootstrap::{self, SAFE_CREATEROLE};
+use crate::internal::{BEGIN, SUPERADMIN};
+use crate::login::verifier;
+use crate::session::{Session, text};
+use crate::{catalog, names, removal};
+
+/// Which roles are users: not the server's own, not Berth's, and none whose name no line of text can hold.
+pub const LISTED: &str = "rolcanlogin AND oid >= 16384 AND rolname <> 'berth' \
+    AND rolname !~ '^(pg_|_rdb)' AND rolname !~ '[[:cntrl:]]'";
+
+const ADMIN: &str =
+    "coalesce(pg_has_role(oid, to_regrole('_rdb_superadmin')::oid, 'MEMBER'), false) AS admin";
+
+pub async fn list(instance: &Instance) -> Result<Vec<User>> {
+    let session = bootstrap::prepared(instance).await?;
+    let sql = format!("SELECT rolname, {ADMIN} FROM pg_roles WHERE {LISTED} ORDER BY rolname");
+    let rows = session.rows("listing the users", &sql).await;
+    session.close().await;
+    rows?.iter().map(user).collect()
+}
+
+pub async fn create(instance: &Instance, name: &str, password: &str, admin: bool) -> Result<User> {
+    names::check_user(name).map_err(|problem| Error::Invalid(vec![problem]))?;
+    let session = bootstrap::prepared(instance).await?;
+    let made = make(&session, instance, name, password, admin).await;
+    session.close().await;
+    made
+}
+
+pub async fn change(
+    instance: &Instance,
+    name: &str,
+    password: Option<&str>,
+    admin: Option<bool>,
+) -> Result<User> {
+    let session = bootstrap::prepared(instance).await?;
+    let changed = alter(&session, instance, name, password, admin).await;
+    session.close().await;
+    changed
+}
+
+pub async fn delete(instance: &Instance, name: &str) -> Result<()> {
+    if name == names::user(&instance.spec) {
+        return Err(Error::conflict(format!(
+            "'{name}' is the instance's first user, which it is reached with; it can be changed and not deleted"
+        )));
+    }
+    let session = bootstrap::prepared(instance).await?;
+    let removed = match find(&session, name).await {
+        Ok(_) => removal::remove(&session, instance, name).await,
+        Err(error) => Err(error),
+    };
+    session.close().await;
+    removed
+}
+
+/// The user of this name.
+pub async fn find(session: &Session, name: &str) -> Result<User> {
+    let sql = format!(
+        "SELECT rolname, {ADMIN} FROM pg_roles WHERE {LISTED} AND rolname = {}",
+        escape_literal(name)
+    );
+    match session.row("looking for the user", &sql).await? {
+        Some(row) => user(&row),
+        None => Err(Error::not_found(format!("there is no user '{name}'"))),
+    }
+}
+
+/// What makes an admin, or no admin, of a role that is there.
+pub fn admin_sql(name: &str, major: u32, admin: bool) -> String {
+    admin_sql_quoted(&escape_identifier(name), major, admin)
+}
+
+/// The same, for a name as SQL writes it.
+pub fn admin_sql_quoted(name: &str, major: u32, admin: bool) -> String {
+    let create_role = if admin && major >= SAFE_CREATEROLE {
+        "CREATEROLE"
+    } else {
+        "NOCREATEROLE"
+    };
+    if admin {
+        // A member that does not inherit would have to ask for its rights in each session.
+        return format!(
+            "ALTER ROLE {name} INHERIT CREATEDB {create_role}; \
+             REVOKE {SUPERADMIN} FROM {name}; GRANT {SUPERADMIN} TO {name}"
+        );
+    }
+    format!("ALTER ROLE {name} NOCREATEDB {create_role}; REVOKE {SUPERADMIN} FROM {name}")
+}
+
+async fn make(
+    session: &Session,
+    instance: &Instance,
+    name: &str,
+    password: &str,
+    admin: bool,
+) -> Result<User> {
+    let taken = format!(
+        "SELECT FROM pg_roles WHERE rolname = {}",
+        escape_literal(name)
+    );
+    let looked = session.row("looking for the user", &taken).await?;
+    if looked.is_some() {
+        return Err(Error::AlreadyExists(format!(
+            "there is a user or role '{name}' already"
+        )));
+    }
+    let mut sql = format!(
+        "{BEGIN}; CREATE ROLE {} LOGIN NOSUPERUSER NOREPLICATION NOBYPASSRLS PASSWORD {}",
+        escape_identifier(name),
+        escape_literal(&verifier(password)),
+    );
+    if admin {
+        let major = catalog::major_of(instance)?;
+        sql = format!("{sql}; {}", admin_sql(name, major, true));
+    }
+    session
+        .run("making the user", &format!("{sql}; COMMIT"))
+        .await?;
+    find(session, name).await
+}
+
+async fn alter(
+    session: &Session,
+    instance: &Instance,
+    name: &str,
+    password: Option<&str>,
+    admin: Option<bool>,
+) -> Result<User> {
+    find(session, name).await?;
+    let mut sql = BEGIN.to_owned();
+    if let Some(password) = password {
+        sql = format!(
+            "{sql}; ALTER ROLE {} VALID UNTIL 'infinity' PASSWORD {}",
+            escape_identifier(name),
+            escape_literal(&verifier(password)),
+        );
+    }
+    if let Some(admin) = admin {
+        let major = catalog::major_of(instance)?;
+        sql = format!("{sql}; {}", admin_sql(name, major, admin));
+    }
+    session.run("changing the user", &sql).await?;
+    // Before it is final: somebody may have made it an admin by way of another role.
+    let changed = find(session, name).await?;
+    if admin.is_some_and(|admin| admin != changed.admin) {
+        return Err(Error::conflict(format!(
+            "'{name}' is an admin by way of another role that it is a member of; revoke that in SQL first"
+        )));
+    }
+    session.run("changing the user", "COMMIT").await?;
+    Ok(changed)
+}
+
+fn user(row: &SimpleQueryRow) -> Result<User> {
+    Ok(User {
+        name: text(row, "rolname")?.to_owned(),
+        admin: text(row, "admin")? == "t",
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_admin_gets_what_is_safe_in_its_version() {
+        for (major, right) in [
+            (14, " NOCREATEROLE"),
+            (15, " NOCREATEROLE"),
+            (16, " CREATEROLE"),
+        ] {
+            let sql = admin_sql("a\"b", major, true);
+            assert!(sql.contains(right) && sql.contains(" CREATEDB"), "{sql}");
+            assert!(sql.contains("\"a\"\"b\""), "{sql}");
+            let sql = admin_sql("ann", major, false);
+            assert!(sql.contains("NOCREATEDB NOCREATEROLE"), "{sql}");
+        }
+    }
+}

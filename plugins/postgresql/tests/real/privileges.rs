@@ -1,0 +1,257 @@
+//! Permissions on a real server: what each lets a user do with what was there before and with what others make later,
+//! and that what somebody changed in SQL is seen.
+
+use berth_plugin_postgresql::PostgreSql;
+use berth_sdk::engine::users::{Permission, Users};
+use berth_sdk::types::Error;
+
+use crate::server::Server;
+
+const PASSWORD: &str = "S3cret!pw";
+const USERS: [&str; 5] = ["ro", "rw", "al", "no", "maker"];
+
+/// What a user with a permission may: connect, read, write, make.
+const MAY: [(&str, Permission, [bool; 4]); 4] = [
+    ("ro", Permission::Readonly, [true, true, false, false]),
+    ("rw", Permission::Readwrite, [true, true, true, false]),
+    ("al", Permission::All, [true, true, true, true]),
+    ("no", Permission::None, [false, false, false, false]),
+];
+
+pub fn live(version: &str, server: &Server) {
+    let it = || server.instance.clone();
+    PostgreSql::create_database(it(), "store".into()).expect("a database");
+    for user in USERS {
+        PostgreSql::create_user(it(), user.into(), PASSWORD.into(), false).expect("a user");
+        assert_eq!(read(server, user), Permission::None, "{version}: {user}");
+    }
+    set(server, "maker", Permission::All).expect("a privilege");
+    // Before: by the first user. It is an admin, and those may do all.
+    assert_eq!(read(server, "app_user"), Permission::All);
+    let admin = |sql: &str| {
+        let uri = server.uri_of("app_user", &server.secret("app"), "store");
+        server.psql(&uri, sql).expect(sql)
+    };
+    admin(
+        "CREATE TABLE before (id serial, x int); CREATE SCHEMA old; CREATE TABLE old.t (id serial, x int)",
+    );
+    for (user, permission, _) in MAY {
+        set(server, user, permission).expect("a privilege");
+    }
+    let maker = |sql: &str| by(server, "maker", sql).expect(sql);
+    maker("CREATE TABLE later (id serial, x int)");
+    maker("CREATE SCHEMA fresh CREATE TABLE t (id serial, x int)");
+    maker("CREATE TABLE fresh.copied AS SELECT 1 AS id, 2 AS x");
+    maker("SELECT 1 AS id, 2 AS x INTO fresh.into_it");
+    maker(
+        "CREATE TABLE parts (id int, x int) PARTITION BY LIST (x); CREATE TABLE part PARTITION OF parts DEFAULT",
+    );
+    maker("CREATE TABLE grown (x int); ALTER TABLE grown ADD COLUMN id serial");
+    maker("CREATE TEMPORARY TABLE passing (x int)");
+    // By somebody with no permission but what was granted in SQL.
+    server.ask(
+        "store",
+        "GRANT CONNECT ON DATABASE store TO no; GRANT ALL ON SCHEMA public TO no",
+    );
+    by(server, "no", "CREATE TABLE strangers (id serial, x int)").expect("a table");
+    assert_eq!(read(server, "no"), Permission::Custom);
+    set(server, "no", Permission::None).expect("a privilege");
+
+    for table in [
+        "before",
+        "old.t",
+        "later",
+        "fresh.t",
+        "fresh.copied",
+        "fresh.into_it",
+        "parts",
+        "part",
+        "grown",
+        "strangers",
+    ] {
+        for (user, permission, [connect, select, insert, create]) in MAY {
+            let may = |sql: String| allowed(by(server, user, &sql));
+            let what = format!("{version}: {permission:?} on {table}");
+            assert_eq!(may("SELECT 1".into()), connect, "connect: {what}");
+            assert_eq!(
+                may(format!("SELECT * FROM {table}")),
+                select,
+                "select: {what}"
+            );
+            assert_eq!(
+                may(format!("INSERT INTO {table} (x) VALUES (1)")),
+                insert,
+                "insert: {what}"
+            );
+            assert_eq!(
+                may(format!("DELETE FROM {table}")),
+                insert,
+                "delete: {what}"
+            );
+            let schema = table.split_once('.').map_or("public", |(schema, _)| schema);
+            assert_eq!(
+                may(format!(
+                    "CREATE TABLE {schema}.mine (); DROP TABLE {schema}.mine"
+                )),
+                create,
+                "create: {what}"
+            );
+        }
+    }
+    for (user, permission, [.., create]) in MAY {
+        assert_eq!(read(server, user), permission, "{version}: {user}");
+        let made = by(server, user, "CREATE SCHEMA mine; DROP SCHEMA mine");
+        assert_eq!(allowed(made), create);
+    }
+
+    changed_in_sql(version, server);
+    lowered(version, server);
+
+    assert!(matches!(
+        set(server, "ro", Permission::Custom),
+        Err(Error::Unsupported(_))
+    ));
+    assert!(matches!(
+        set(server, "nobody", Permission::None),
+        Err(Error::NotFound(_))
+    ));
+    let admin = set(server, "app_user", Permission::Readonly);
+    assert!(matches!(admin, Err(Error::Conflict(_))), "{admin:?}");
+    set(server, "app_user", Permission::All).expect("it has it already");
+    let absent = PostgreSql::list_privileges(it(), None, Some("absent".into()));
+    assert!(matches!(absent, Err(Error::NotFound(_))), "{absent:?}");
+    let all = PostgreSql::list_privileges(it(), None, None).expect("a list");
+    assert_eq!(all.len(), 2 * (USERS.len() + 1), "{all:?}");
+
+    for user in USERS {
+        PostgreSql::delete_user(it(), user.into()).expect("a removal");
+    }
+    PostgreSql::delete_database(it(), "store".into()).expect("a removal");
+}
+
+/// Whatever is not what a permission says, is `custom`; and to set one is to have it exactly.
+fn changed_in_sql(version: &str, server: &Server) {
+    for (user, sql, back) in [
+        ("ro", "GRANT INSERT ON before TO ro", Permission::Readonly),
+        (
+            "ro",
+            "GRANT UPDATE (x) ON old.t TO ro",
+            Permission::Readonly,
+        ),
+        (
+            "ro",
+            "GRANT CREATE ON SCHEMA fresh TO ro",
+            Permission::Readonly,
+        ),
+        ("rw", "GRANT TRUNCATE ON later TO rw", Permission::Readwrite),
+        ("rw", "ALTER TABLE later OWNER TO rw", Permission::Readwrite),
+        (
+            "rw",
+            "GRANT CREATE ON DATABASE store TO rw",
+            Permission::Readwrite,
+        ),
+        (
+            "no",
+            "GRANT CONNECT ON DATABASE store TO no",
+            Permission::None,
+        ),
+        ("no", "GRANT SELECT ON before TO no", Permission::None),
+        (
+            "no",
+            "ALTER DEFAULT PRIVILEGES FOR ROLE maker GRANT SELECT ON TABLES TO no",
+            Permission::None,
+        ),
+    ] {
+        server.ask("store", sql);
+        assert_eq!(read(server, user), Permission::Custom, "{version}: {sql}");
+        set(server, user, back).unwrap_or_else(|e| panic!("{version}: {sql}: {e:?}"));
+        assert_eq!(read(server, user), back, "{version}: {sql}");
+    }
+    // What a role of somebody's gives is not ours to take, and is said.
+    server.ask(
+        "store",
+        "CREATE ROLE team; GRANT INSERT ON before TO team; GRANT team TO ro",
+    );
+    assert_eq!(read(server, "ro"), Permission::Custom);
+    let refused = set(server, "ro", Permission::Readonly);
+    assert!(matches!(refused, Err(Error::Conflict(_))), "{refused:?}");
+    server.ask("store", "DROP OWNED BY team; DROP ROLE team");
+    assert_eq!(read(server, "ro"), Permission::Readonly);
+    // Taken from all who may read, in one table.
+    let group = server.ask(
+        "store",
+        "SELECT format('_rdb_%s_readonly', oid) FROM pg_database WHERE datname = 'store'",
+    );
+    by(
+        server,
+        "maker",
+        &format!("REVOKE SELECT ON fresh.t FROM \"{group}\""),
+    )
+    .expect("a revocation");
+    assert_eq!(read(server, "ro"), Permission::Custom);
+    by(
+        server,
+        "maker",
+        &format!("GRANT SELECT ON fresh.t TO \"{group}\""),
+    )
+    .expect("a grant");
+    assert_eq!(read(server, "ro"), Permission::Readonly);
+    // Given to everybody who gets in.
+    server.ask("store", "GRANT INSERT ON before TO PUBLIC");
+    assert_eq!(read(server, "ro"), Permission::Custom);
+    assert_eq!(read(server, "no"), Permission::None);
+    server.ask("store", "REVOKE INSERT ON before FROM PUBLIC");
+}
+
+/// What a user made while it could is the database's owner's when it cannot any more; its other databases stay its own.
+fn lowered(version: &str, server: &Server) {
+    by(server, "al", "CREATE TABLE als (x int)").expect("a table");
+    server.ask("postgres", "CREATE DATABASE als OWNER al");
+    set(server, "al", Permission::Readonly).expect("a privilege");
+    let refused = by(server, "al", "INSERT INTO als VALUES (1)");
+    assert!(!allowed(refused), "{version}");
+    assert!(allowed(by(server, "al", "SELECT * FROM als")), "{version}");
+    let owner = "SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = 'als'";
+    assert_eq!(server.ask("postgres", owner), "al");
+    let own = PostgreSql::list_privileges(
+        server.instance.clone(),
+        Some("al".into()),
+        Some("als".into()),
+    );
+    assert_eq!(own.expect("a list")[0].permission, Permission::All);
+    let other = PostgreSql::list_privileges(
+        server.instance.clone(),
+        Some("ro".into()),
+        Some("als".into()),
+    );
+    assert_eq!(other.expect("a list")[0].permission, Permission::None);
+    server.ask("postgres", "DROP DATABASE als");
+}
+
+fn by(server: &Server, user: &str, sql: &str) -> Result<String, String> {
+    server.psql(&server.uri_of(user, PASSWORD, "store"), sql)
+}
+
+fn allowed(outcome: Result<String, String>) -> bool {
+    match outcome {
+        Ok(_) => true,
+        Err(refused) if refused.contains("permission denied") => false,
+        Err(other) => panic!("{other}"),
+    }
+}
+
+fn set(server: &Server, user: &str, permission: Permission) -> Result<(), Error> {
+    let it = server.instance.clone();
+    PostgreSql::set_privilege(it, user.into(), "store".into(), permission).map(|set| {
+        assert_eq!(set.permission, permission);
+        assert_eq!((&*set.user, &*set.database), (user, "store"));
+    })
+}
+
+fn read(server: &Server, user: &str) -> Permission {
+    let it = server.instance.clone();
+    let found = PostgreSql::list_privileges(it, Some(user.into()), Some("store".into()));
+    let found = found.expect("a list");
+    assert_eq!(found.len(), 1);
+    found[0].permission
+}
