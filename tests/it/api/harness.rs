@@ -48,6 +48,7 @@ memory_mib = 1024
 [plans.tiny]
 cpu_millis = 100
 memory_mib = 64
+[node_types]
 [projects.proj_first]
 id = "11111111-1111-4111-8111-111111111111"
 organization = "99999999-9999-4999-8999-999999999999"

@@ -41,6 +41,7 @@ impl Offer {
         let fakes = FakePlugins::new(world);
         let inner = fakes.engine(ENGINE).unwrap();
         let mut description = inner.description().clone();
+        let settings = description.versions[0].settings.clone();
         description.versions = [
             ("5", Stage::Beta),
             ("4", Stage::Stable),
@@ -55,7 +56,7 @@ impl Offer {
             end_of_life: "2099-01-01".to_owned(),
             upgrades_to: Vec::new(),
             programs: vec!["fake-server".to_owned()],
-            settings: Vec::new(),
+            settings: settings.clone(),
         })
         .into();
         Self {

@@ -29,6 +29,8 @@ period = "50ms"
 [callers]
 requests_per_second = 100000
 burst = 100000
+strangers_per_second = 100000
+strangers_burst = 100000
 [storage]
 default_gb = 10
 min_gb = 5
