@@ -163,7 +163,11 @@ BEGIN
   FOR made IN SELECT rolname FROM pg_catalog.pg_roles
       WHERE rolname ~ '^_rdb_[0-9]+_(readonly|readwrite|all)$' AND NOT rolcanlogin
       AND split_part(rolname, '_', 3) NOT IN (SELECT oid::text FROM pg_catalog.pg_database) LOOP
-    EXECUTE format('DROP ROLE %I', made);
+    BEGIN
+      EXECUTE format('DROP ROLE %I', made);
+    EXCEPTION WHEN dependent_objects_still_exist THEN
+      NULL; -- Somebody granted it something elsewhere: it stays, and harms nobody.
+    END;
   END LOOP;
 END $do$";
 

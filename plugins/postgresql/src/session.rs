@@ -210,6 +210,9 @@ fn failure(doing: &str, error: &tokio_postgres::Error) -> Error {
         None if db.message().starts_with("tuple concurrently") => {
             Error::retry(SOON, "another call is doing the same")
         }
+        None if *db.code() == SqlState::DEPENDENT_OBJECTS_STILL_EXIST => {
+            Error::conflict(format!("{doing} failed: {}", db.message()))
+        }
         // A message about syntax quotes the statement, and some statements hold a verifier.
         None if *db.code() == SqlState::SYNTAX_ERROR => Error::failed(format!(
             "{doing} failed: the server took it for a syntax error"
