@@ -92,7 +92,7 @@ fn wrong(schema: &SettingSchema) -> Option<&'static str> {
     };
     if !ordered {
         Some("has bounds in the wrong order")
-    } else if schema.description.is_empty() {
+    } else if schema.description.trim().is_empty() {
         Some("has no description")
     } else if !schema.unit.as_ref().is_none_or(plain) {
         Some("has a unit that is not one")
