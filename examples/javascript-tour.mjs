@@ -48,7 +48,7 @@ console.log(pem.split('\n')[0])
 await api.createUser({ instanceId, name: 'reader', password, isAdmin: false })
 await api.createDatabase({ instanceId, name: 'shop' })
 await api.setPrivilege({ instanceId, databaseName: 'shop', userName: 'reader', permission: 'readonly' })
-for await (const privilege of api.listPrivileges({ instanceId, databaseName: 'shop' })) {
+for (const privilege of await api.listPrivileges({ instanceId, databaseName: 'shop' }).all()) {
   console.log(privilege.userName, 'has', privilege.permission)
 }
 

@@ -53,7 +53,7 @@ async function catalogue() {
   const paged = await paging.listNodeTypes({ includeDisabledTypes: true }).all()
   assert.deepEqual(paged.map(one => one.name), all.map(one => one.name))
   const walked = []
-  for await (const one of paging.listNodeTypes({ includeDisabledTypes: true })) walked.push(one.name)
+  for await (const page of paging.listNodeTypes({ includeDisabledTypes: true })) walked.push(...page.map(one => one.name))
   assert.deepEqual(walked, all.map(one => one.name))
 }
 
@@ -109,7 +109,7 @@ async function main() {
   await refused(Errors.OutOfStockError, () => api.createInstance({ ...wanted, nodeType: 'db-gp-m' }))
   await refused(Errors.PermissionsDeniedError, () => api.createInstance({ ...wanted, projectId: NOBODY }))
   const quotas = await refused(Errors.QuotasExceededError, () => api.createInstance({ ...wanted, name: 'third' }))
-  assert.deepEqual(quotas.details.map(one => [one.resource, one.quota, one.current])[0], ['instances', 2, 2])
+  assert.deepEqual(quotas.list.map(one => [one.resource, one.quota, one.current])[0], ['instances', 2, 2])
   const stranger = new Rdbv1.API(createClient({ ...profile, secretKey: NOBODY }))
   const denied = await refused(Errors.DeniedAuthenticationError, () => stranger.listInstances())
   assert.deepEqual([denied.method, denied.reason], ['api_key', 'not_found'])
