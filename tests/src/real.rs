@@ -178,6 +178,13 @@ impl Process {
         self.args.get(1).is_some_and(|arg| arg == "shim")
     }
 
+    /// What the target itself puts in front of servers.
+    pub fn is_proxy(&self) -> bool {
+        self.args
+            .first()
+            .is_some_and(|program| program.ends_with("haproxy"))
+    }
+
     pub fn is_host(&self) -> bool {
         self.args.get(1).is_some_and(|arg| arg == "serve")
     }

@@ -188,7 +188,7 @@ async fn an_instance_shows_what_stands_behind_it() {
     assert_eq!(shown["node"], "local");
     assert_eq!(shown["target"], "fake-machine");
     assert_eq!(shown["health"]["condition"]["state"], "healthy");
-    assert_eq!(shown["reservation"]["ports"].as_array().unwrap().len(), 1);
+    assert_eq!(shown["reservation"]["ports"].as_array().unwrap().len(), 2);
     assert_eq!(
         shown["endpoints"][0]["port"],
         shown["reservation"]["ports"][0]

@@ -10,8 +10,10 @@ use super::words::lines_with_word;
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("trace", &[]),
-    ("store", &["model"]),
-    ("shim", &["model"]),
+    // What a test says that it cannot be tried here; only tests have it.
+    ("skip", &[]),
+    ("store", &["model", "skip"]),
+    ("shim", &["model", "skip"]),
     ("runtime", &["model", "shim", "trace"]),
     ("operations", &["model", "runtime", "store", "trace"]),
     ("supervisor", &["model", "operations", "runtime", "store"]),
@@ -39,9 +41,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 ];
 
 /// The composition root and the command line above it.
-const ALL: [&str; 14] = [
+const ALL: [&str; 15] = [
     "model",
     "trace",
+    "skip",
     "store",
     "shim",
     "runtime",

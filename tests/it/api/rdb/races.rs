@@ -14,7 +14,8 @@ async fn of_two_who_change_an_instance_one_wins() {
     let acls = format!("/instances/{id}/acls");
     let mut refusals = 0;
     for round in 0..20 {
-        let chosen = json!({ "settings": [{ "name": setting, "value": round.to_string() }] });
+        let chosen =
+            json!({ "settings": [{ "name": setting, "value": (20 + round).to_string() }] });
         let rules = json!({ "rules": [{ "ip": format!("192.0.2.{round}"), "description": "" }] });
         let before = get(&berth, &format!("/instances/{id}")).await.expect(200);
         let (one, other) = tokio::join!(
