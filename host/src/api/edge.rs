@@ -176,7 +176,8 @@ impl Asked {
     }
 
     fn complete(&self, error: ApiError) -> Response {
-        if error.status().is_server_error() {
+        // What a dialect refuses of itself, as what is out of stock, is no failure of ours.
+        if error.status().is_server_error() && (error.cause().is_some() || !error.has_own_body()) {
             let cause = error.cause().unwrap_or("none given");
             tracing::error!(
                 request = self.id.as_str(),

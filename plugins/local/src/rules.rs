@@ -51,6 +51,11 @@ pub fn enforce(families: &[Family], access: &[IpNet]) -> Result<()> {
     ))
 }
 
+/// Whether the proxy listens: it answers here once it does so everywhere.
+pub fn listens() -> bool {
+    ask("show version").is_ok_and(|answer| !answer.trim().is_empty())
+}
+
 /// The networks of a family that it goes by now.
 fn listed(family: Family) -> Result<Vec<String>> {
     let answer = ask(&format!("show acl {}", family.list()))?;

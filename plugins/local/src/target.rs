@@ -19,6 +19,9 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// The proxy has nothing to finish.
 const PROXY_ENDS: Duration = Duration::from_millis(20);
 
+/// A proxy that has run for so long listens, or its shim would know.
+const NEW_MS: u64 = 30_000;
+
 impl Infrastructure for Local {
     fn describe() -> Description {
         Description {
@@ -73,7 +76,7 @@ impl Infrastructure for Local {
     fn observe(workload: Workload, endpoints: Vec<Endpoint>) -> Result<Vec<MemberStatus>> {
         let places = places(&workload)?;
         let proxy = match Proxy::of(&places.run_dir, &endpoints)? {
-            Some(_) => Some(process::inspect(proxy::MEMBER)?),
+            Some(_) => Some(listening(process::inspect(proxy::MEMBER)?)),
             None => None,
         };
         workload
@@ -179,6 +182,17 @@ fn ended(member: &str, look_again: Duration) -> Result<()> {
             Error::retry(look_again, format!("the member {member} is ending")),
         ),
     }
+}
+
+/// A proxy that was just started is asked whether it listens already: before that nobody is let in.
+fn listening(mut proxy: Status) -> Status {
+    if let State::Running(for_ms) = proxy.state
+        && for_ms < NEW_MS
+        && !rules::listens()
+    {
+        proxy.state = State::Restarting("it is starting".into());
+    }
+    proxy
 }
 
 /// A member that clients reach through the proxy is as well as both of them are.
