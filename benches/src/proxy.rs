@@ -47,7 +47,10 @@ pub async fn run() {
     let mut ways = [
         way("straight to the server", u64::from(inner)),
         way("berth's proxy, with its rules", port),
-        way("peer: HAProxy in TCP mode, without rules", u64::from(plain_port)),
+        way(
+            "peer: HAProxy in TCP mode, without rules",
+            u64::from(plain_port),
+        ),
     ];
     let pgbench = pgbench();
     initialise(&pgbench, &ways[0].uri);
@@ -81,7 +84,10 @@ fn print(folder: &Path, ways: [Way; 3]) {
     let peer = rates[2].1;
     for (name, of) in &rates {
         let cells = of.iter().zip(peer).flat_map(|(rate, peer)| {
-            [format!("{rate:.0}"), format!("{:.0} %", 100.0 * rate / peer)]
+            [
+                format!("{rate:.0}"),
+                format!("{:.0} %", 100.0 * rate / peer),
+            ]
         });
         table.row([(*name).to_owned()].into_iter().chain(cells));
     }
@@ -89,7 +95,10 @@ fn print(folder: &Path, ways: [Way; 3]) {
         "median of {ROUNDS} alternating rounds of {SECONDS} s; client, proxy and server share the machine's processors"
     ));
     let ours = rates[1].1;
-    let kept = ours.iter().zip(peer).all(|(our, peer)| *our >= NOISE * peer);
+    let kept = ours
+        .iter()
+        .zip(peer)
+        .all(|(our, peer)| *our >= NOISE * peer);
     table.target(kept, "no slower than the peer, within 5 % of noise");
     table.print(folder);
 }
@@ -164,7 +173,9 @@ fn measure(pgbench: &Path, uri: &str, clients: u32) -> f64 {
 fn pgbench() -> PathBuf {
     let versions = (14..=18).rev();
     let mut found = versions.filter_map(|m| berth_tests::real::postgresql_program(m, "pgbench"));
-    found.next().expect("pgbench, which `make servers` installs")
+    found
+        .next()
+        .expect("pgbench, which `make servers` installs")
 }
 
 fn middle(mut values: Vec<f64>) -> f64 {

@@ -108,7 +108,7 @@ fn instance(number: usize) -> NewInstance {
             user: None,
             database: None,
             settings: Vec::new(),
-        init_settings: Vec::new(),
+            init_settings: Vec::new(),
         },
         plan: "db-s-1vcpu-1gb".into(),
         region: REGIONS[number % REGIONS.len()].into(),
