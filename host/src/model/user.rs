@@ -87,7 +87,7 @@ impl NameRules {
                 format!("one that does not begin with {prefix}"),
             );
         }
-        if self.reserved.iter().any(|reserved| *reserved == lower) {
+        if self.reserved.contains(&lower) {
             return problem("is reserved", "another name".to_owned());
         }
         let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '$' | '-');

@@ -89,7 +89,6 @@ impl ComponentTarget {
             network: Network::of_target(&files),
             files: Some(files),
             redactor: Redactor::new(&context.secrets, None),
-            ..CallScope::default()
         })
     }
 

@@ -3,7 +3,6 @@
 
 pub mod cases;
 pub mod components;
-mod victim;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -22,12 +21,11 @@ use berth::runtime::{
     RuntimeConfig,
 };
 use tokio::io::AsyncReadExt;
-use tokio::net::UnixListener;
+use tokio::net::{TcpListener, UnixListener};
 
 use crate::fixture;
 use crate::wait::elapse;
 use cases::{Attack, Case, Whom};
-use victim::Victim;
 
 /// What the hostile component is given to keep.
 pub const SECRET: &str = "correct-horse-battery";
@@ -44,7 +42,7 @@ pub struct Arena {
     hostile: Arc<dyn Engine>,
     /// A member of the hostile instance, that accepts and is silent.
     own: InstanceId,
-    victim: Victim,
+    victim: TcpListener,
 }
 
 /// How an attack ended for whoever made the call.
@@ -93,7 +91,7 @@ impl Arena {
         let (good, hostile) = (engine("probe"), engine("hostile"));
         let own = InstanceId::generate();
         serve_silence(&runtime, own);
-        let victim = Victim::open(&runtime, good.clone()).await;
+        let victim = TcpListener::bind("127.0.0.1:0").await.expect("a listener");
         Arc::new(Self {
             dir,
             good,
@@ -193,16 +191,14 @@ impl Arena {
             Attack::Connect(whom) => {
                 let address = match whom {
                     Whom::Address(address) => address.to_owned(),
-                    Whom::Victim => self.victim.address.clone(),
+                    Whom::Victim => self.victim.local_addr().expect("an address").to_string(),
                 };
                 let spec = spec(&[("do", "connect"), ("to", &address)]);
-                let instance = self.instance(spec);
-                // While the victim's own addresses are in use.
-                tokio::join!(self.hostile.bootstrap(&instance), self.victim.live()).0
+                self.hostile.bootstrap(&self.instance(spec)).await
             }
-            Attack::DialVictim => {
+            Attack::Dial(socket) => {
                 let mut instance = self.instance(spec(&[]));
-                instance.dials[0].dial = Dial::Unix(self.victim.socket.clone());
+                instance.dials[0].dial = Dial::Unix(socket.to_owned());
                 self.hostile.observe(&instance).await.map(drop)
             }
             Attack::Write(path) => self.write(id, path).await,
@@ -220,10 +216,9 @@ impl Arena {
 
     /// Whether anybody was reached who should not have been.
     pub async fn somebody_connected(&self) -> bool {
-        // What was accepted is counted by then.
-        self.victim.live().await;
-        elapse(Duration::from_millis(10)).await;
-        self.victim.was_reached()
+        tokio::time::timeout(Duration::from_millis(1), self.victim.accept())
+            .await
+            .is_ok()
     }
 
     async fn write(&self, id: InstanceId, path: &str) -> Result<(), Error> {

@@ -91,8 +91,10 @@ fn draft(api: &Api, body: &mut Body, titles: &Titles, region: &str) -> (Draft, O
 }
 
 fn policy(body: &mut Body) -> Policy {
-    let mut policy = Policy::default();
-    policy.tags = body.texts("tags").unwrap_or_default();
+    let mut policy = Policy {
+        tags: body.texts("tags").unwrap_or_default(),
+        ..Policy::default()
+    };
     for problem in check_tags(&policy.tags) {
         body.refuse::<()>(&problem.field, &problem.reason, &problem.help);
     }

@@ -103,9 +103,9 @@ fn queries(random: &mut StdRng) -> Vec<InstanceQuery> {
                 };
                 query.project = maybe(random).then(|| project(random.random_range(0..4)));
                 query.projects = maybe(random).then(|| vec![project(0), project(2)]);
-                query.tags = maybe(random)
-                    .then(|| vec!["blue".to_owned(), "old".to_owned()])
-                    .unwrap_or_default();
+                if maybe(random) {
+                    query.tags = vec!["blue".to_owned(), "old".to_owned()];
+                }
                 query.region = maybe(random).then(|| "fr-par".to_owned());
                 query.engine = maybe(random).then(|| "one".to_owned());
                 query.name_contains = maybe(random).then(|| "RDER".to_owned());

@@ -23,7 +23,7 @@ pub fn live(version: &str, server: &Server) {
     let outside = server.psql(&server.uri_of("bob$-x", PASSWORD, "real_one"), "SELECT 1");
     assert!(
         outside
-            .unwrap_err()
+            .expect_err("it is refused")
             .contains("permission denied for database")
     );
     server.ask(
@@ -86,7 +86,7 @@ fn admins(version: &str, server: &Server) {
         assert_eq!(changed.admin, admin);
         assert!(listed(server).contains(&("ann".to_owned(), admin)));
     }
-    let refused = server.psql(&uri, rights).unwrap_err();
+    let refused = server.psql(&uri, rights).expect_err("it is refused");
     assert!(
         refused.contains("permission denied for database"),
         "{refused}"
@@ -110,7 +110,11 @@ fn passwords(server: &Server) {
     let changed = change(server, "ann", Some(new), None).expect("a change");
     assert!(changed.admin, "what was not given does not change");
     assert_eq!(who(new).as_deref(), Ok("ann"));
-    assert!(who(PASSWORD).unwrap_err().contains("authentication failed"));
+    assert!(
+        who(PASSWORD)
+            .expect_err("it is refused")
+            .contains("authentication failed")
+    );
     let nobody = change(server, "nobody", Some(new), None);
     assert!(matches!(nobody, Err(Error::NotFound(_))), "{nobody:?}");
     let superuser = change(server, "berth", Some(new), None);

@@ -133,7 +133,7 @@ async fn make(berth: &Berth, random: &mut StdRng) -> Vec<Value> {
 fn any(random: &mut StdRng, round: usize) -> Asked {
     let maybe = |random: &mut StdRng| random.random_bool(0.35);
     Asked {
-        order: (round % 8 > 0).then(|| ORDERS[round % 8 - 1]),
+        order: (round % 8).checked_sub(1).map(|at| ORDERS[at]),
         name: maybe(random).then(|| *["db", "ORD", "-1", "x"].choose(random).unwrap()),
         tags: ["blue", "a b", "env:dev"]
             .into_iter()
