@@ -153,26 +153,28 @@ pub fn complete(document: &mut Value) {
             }
         }
     }
+    let components = document["components"].clone();
     let Some(paths) = document["paths"].as_object_mut() else {
         return;
     };
     for (path, item) in paths {
         for method in METHODS {
             if let Some(operation) = item.get_mut(method) {
-                complete_operation(path, operation);
+                complete_operation(path, operation, &components);
                 say_what_is_there(operation);
             }
         }
     }
 }
 
-fn complete_operation(path: &str, operation: &mut Value) {
+fn complete_operation(path: &str, operation: &mut Value, components: &Value) {
     let facts = facts(path, operation);
     if !facts.keyed {
         operation["security"] = json!([]);
     }
     if let Some(body) = operation.get_mut("requestBody") {
-        body["required"] = true.into();
+        // There, no body asks for nothing.
+        body["required"] = (!rdb::owns(path) || must_say_something(body, components)).into();
     }
     let Some(responses) = operation["responses"].as_object_mut() else {
         return;
@@ -194,6 +196,15 @@ fn complete_operation(path: &str, operation: &mut Value) {
             response["headers"][name] = json!({ "$ref": format!("#/components/headers/{header}") });
         }
     }
+}
+
+/// Whether there is something that a body must have.
+fn must_say_something(body: &Value, components: &Value) -> bool {
+    let schema = &body["content"]["application/json"]["schema"]["$ref"];
+    let name = schema.as_str().and_then(|goal| goal.rsplit('/').next());
+    let required = name.map(|name| &components["schemas"][name]["required"]);
+    let required = required.and_then(Value::as_array);
+    required.is_some_and(|fields| !fields.is_empty())
 }
 
 /// Of the dialect that has a table of it: operations that are not there yet say so.

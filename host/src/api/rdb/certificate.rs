@@ -48,7 +48,7 @@ async fn show(
     mut query: Query,
 ) -> ApiResult<Response> {
     let instance = scope.instance(&api, &of.instance_id)?;
-    let raw = query.text("dl");
+    let raw = query.one("dl");
     if raw.as_ref().is_some_and(|raw| raw != "1") {
         query.refuse::<()>("dl", "is not 1", "1, or leave it out");
     }

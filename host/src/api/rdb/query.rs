@@ -115,7 +115,8 @@ impl Query {
         Err(Refusal::Arguments(self.problems))
     }
 
-    fn one(&mut self, name: &str) -> Option<String> {
+    /// Also one that is empty.
+    pub fn one(&mut self, name: &str) -> Option<String> {
         let mut found = self.all(name);
         if found.len() > 1 {
             self.refuse::<()>(name, "is given more than once", "give it once");

@@ -135,13 +135,33 @@ impl FromRequestParts<Api> for Scope {
             };
             return Err(Refusal::Unauthenticated(problem).into());
         };
+        let not_text = |_| Refusal::argument("path", "must be text in UTF-8", "");
         let params = RawPathParams::from_request_parts(parts, api).await;
-        let region = params.ok().and_then(|params| {
-            let mut named = params.iter().filter(|(name, _)| *name == "region");
-            named.next().map(|(_, value)| value.to_owned())
-        });
-        let region = known_region(api, region.unwrap_or_default())?;
+        let params = params.map_err(not_text)?;
+        let region = params.iter().find(|(name, _)| *name == "region");
+        let region = region.map_or("", |(_, value)| value).to_owned();
+        let region = known_region(api, region)?;
+        for (name, value) in &params {
+            if let Some(resource) = named_by_id(name)
+                && value.parse::<Uuid>().is_err()
+            {
+                return Err(Refusal::NotFound(Named::new(resource, value)).into());
+            }
+        }
         Ok(Self { caller, region })
+    }
+}
+
+/// What a parameter of a path names by a UUID; none for one that names it otherwise.
+fn named_by_id(parameter: &str) -> Option<&'static str> {
+    match parameter {
+        "instance_id" => Some("instance"),
+        "database_backup_id" => Some("database_backup"),
+        "snapshot_id" => Some("instance_snapshot"),
+        "read_replica_id" => Some("read_replica"),
+        "endpoint_id" => Some("endpoint"),
+        "instance_log_id" => Some("instance_log"),
+        _ => None,
     }
 }
 

@@ -18,6 +18,7 @@ pub const GB: u64 = 1_000_000_000;
 
 /// A setting and its value, which is a text whatever its type.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 #[schema(as = rdb::InstanceSetting)]
 pub struct InstanceSetting {
     #[schema(min_length = 1)]
