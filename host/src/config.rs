@@ -170,6 +170,11 @@ pub struct Sandbox {
     pub talk_timeout: Duration,
     /// Calls into one plugin at the same time; more wait.
     pub concurrent_calls: usize,
+    /// Sessions with databases' servers that are kept between calls, one for each database; 0 for none.
+    pub kept_sessions: usize,
+    /// A session that was not used for so long ends.
+    #[serde(with = "values::duration")]
+    pub session_idle: Duration,
     pub compile_threads: usize,
 }
 

@@ -157,6 +157,10 @@ impl Config {
                 return at(&["operations", key], "must be at least 1".to_owned());
             }
         }
+        if self.sandbox.kept_sessions > 1024 {
+            let message = "must be at most 1024".to_owned();
+            return at(&["sandbox", "kept_sessions"], message);
+        }
         if self.sandbox.compile_threads == 0 {
             return at(
                 &["sandbox", "compile_threads"],

@@ -146,6 +146,8 @@ impl Config {
                 compute: sandbox.compute_timeout,
                 talk: sandbox.talk_timeout,
                 concurrent: sandbox.concurrent_calls,
+                kept: sandbox.kept_sessions,
+                idle: sandbox.session_idle,
             },
             compile_threads: sandbox.compile_threads,
             // Not the path it was started by: an upgrade may have put another build there.

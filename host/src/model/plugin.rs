@@ -106,7 +106,7 @@ pub enum PluginState {
 }
 
 /// An instance as a call about it needs it: who it is, how it is reached, its secrets.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InstanceContext {
     pub id: InstanceId,
     pub spec: Spec,

@@ -106,6 +106,18 @@ impl<E> Ability<E> {
         }
     }
 
+    /// The same, for one that may go on in the session that is kept for the instance, and may leave one.
+    pub fn session<'a>(
+        &self,
+        context: &'a InstanceContext,
+        more: impl IntoIterator<Item = &'a Secret>,
+    ) -> Result<CallScope> {
+        Ok(CallScope {
+            session: Some(context.clone()),
+            ..self.talk(context, more)?
+        })
+    }
+
     /// The scope of one of its calls. `more` is what it must not say beside the instance's own secrets.
     pub fn talk<'a>(
         &self,

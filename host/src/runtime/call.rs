@@ -1,17 +1,20 @@
 //! One call into one build of a component: a place in its queue, a fresh store, a deadline, and one clear
-//! error whatever the component does. The store is dropped with the call.
+//! error whatever the component does. The store is dropped with the call, but for that of a session, which is kept for
+//! the next one when the call was answered; see `sessions`.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use berth_bindings::engine::berth::plugin::types as wit;
-use tokio::sync::{AcquireError, Semaphore, SemaphorePermit};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use tokio::time::{error::Elapsed, timeout};
 use tracing::Span;
+use wasmtime::component::Instance;
 use wasmtime::{Store, Trap};
 use wasmtime_wasi::I32Exit;
 
-use crate::model::{Digest, Error, Result};
+use crate::model::{Digest, Error, InstanceId, Result};
 use crate::trace::inner_span;
 
 use super::capability::log::{Log, LogBudget};
@@ -20,8 +23,9 @@ use super::convert;
 use super::limiter::Refused;
 use super::manifest::Manifest;
 use super::on_call::{Called, Ending};
-use super::sandbox::{Allowance, Limits, Sandbox, State};
+use super::sandbox::{Allowance, Limits, Sandbox, State, go_on};
 use super::scope::CallScope;
+use super::sessions::{Lease, Purpose, Session};
 use super::weigh::Shape;
 
 /// Of what is logged about a call that was ended: names of a component's functions are in it.
@@ -31,6 +35,8 @@ const DETAIL_BYTES: usize = 8 << 10;
 pub(super) struct Build {
     pub digest: Digest,
     pub manifest: Manifest,
+    /// Which of the builds that were loaded since the process began; the same one may be loaded twice.
+    number: u64,
     shape: Shape,
     sandbox: Arc<Sandbox>,
     limits: Limits,
@@ -65,20 +71,32 @@ impl Pace {
 
 /// A call in progress.
 pub(super) struct Call<'a> {
-    build: &'a Build,
-    function: &'static str,
+    book: Book<'a>,
     limit: Duration,
-    begun: Instant,
-    /// What was told of its end, if that came.
-    ending: Option<Ending>,
-    span: Span,
     pub store: Store<State>,
-    // After the store, which is to be gone when others get it.
-    _place: Place<'a>,
+    /// The component in the store, once it is there.
+    pub instance: Option<Instance>,
+    // After the store, which is to be gone when others get them.
+    lease: Option<Lease>,
+    place: Place<'a>,
 }
 
-/// Held while the call has a sandbox: in its build, and in the pool if that makes it.
-type Place<'a> = (SemaphorePermit<'a>, Option<SemaphorePermit<'a>>);
+/// What is told of a call when it is over, also when nobody waited for its answer.
+struct Book<'a> {
+    build: &'a Build,
+    function: &'static str,
+    begun: Instant,
+    /// How it ended, if it did.
+    ending: Option<Ending>,
+    span: Span,
+}
+
+/// Held while the call has a sandbox: in its build; and in the pool, if that makes it, or among the sessions.
+struct Place<'a> {
+    _own: SemaphorePermit<'a>,
+    _pooled: Option<SemaphorePermit<'a>>,
+    kept: Option<OwnedSemaphorePermit>,
+}
 
 /// How a call went: in time or not, ended or trapped.
 pub(super) type Outcome<T> = std::result::Result<wasmtime::Result<T>, Elapsed>;
@@ -91,9 +109,11 @@ impl Build {
         sandbox: Arc<Sandbox>,
         limits: Limits,
     ) -> Self {
+        static LOADED: AtomicU64 = AtomicU64::new(0);
         Self {
             digest,
             manifest,
+            number: LOADED.fetch_add(1, Ordering::Relaxed),
             shape,
             sandbox,
             limits,
@@ -113,7 +133,18 @@ impl Build {
             Pace::Compute => self.limits.compute,
             Pace::Talk => self.limits.talk,
         };
-        let place = self.place(function, limit).await?;
+        let mut lease = match scope.session.take() {
+            Some(context) => {
+                let purpose = Purpose {
+                    build: self.number,
+                    context,
+                };
+                self.sandbox.sessions.claim(purpose).await
+            }
+            None => None,
+        };
+        let goes_on = lease.as_ref().is_some_and(Lease::is_kept);
+        let mut place = self.place(function, limit, goes_on).await?;
         let span = inner_span!(
             "plugin call",
             plugin = &*self.manifest.name,
@@ -121,42 +152,76 @@ impl Build {
             build = self.digest.short(),
             instance = scope.instance.map(tracing::field::display),
             key = scope.key.as_deref(),
+            kept = goes_on,
             ending = tracing::field::Empty,
             otel.status_code = tracing::field::Empty,
         );
+        let session = lease.as_mut().and_then(Lease::take);
+        let mut redactor = std::mem::take(&mut scope.redactor);
+        if let Some(session) = &session {
+            redactor = redactor.and(session.store.data().log.redactor());
+        }
         let log = Log::new(
             Arc::clone(&self.manifest.name),
             scope.instance,
             scope.key.take(),
-            std::mem::take(&mut scope.redactor),
+            redactor,
             Arc::clone(&self.log),
         );
-        let store = self.sandbox.store(
-            self.shape,
-            self.limits.memory_bytes,
-            pace.allowance(),
-            log,
-            scope,
-        );
+        let (store, instance) = match session {
+            Some(mut session) => {
+                go_on(&mut session.store, log, scope);
+                place.kept = Some(session.place);
+                (session.store, Some(session.instance))
+            }
+            None => {
+                let memory_bytes = self.limits.memory_bytes;
+                let allowance = pace.allowance();
+                let sandbox = &self.sandbox;
+                let store = sandbox.store(self.shape, memory_bytes, allowance, log, scope);
+                (store, None)
+            }
+        };
         Ok(Call {
-            build: self,
-            function,
+            book: Book {
+                build: self,
+                function,
+                begun: Instant::now(),
+                ending: None,
+                span,
+            },
             limit,
-            begun: Instant::now(),
-            ending: None,
-            span,
             store,
-            _place: place,
+            instance,
+            lease,
+            place,
         })
     }
 
-    /// One of the build's own, and one of the pool's, which are enough for several builds whose calls all hang.
-    async fn place(&self, function: &'static str, limit: Duration) -> Result<Place<'_>> {
+    /// Drop what is kept for an instance: something happens to it.
+    pub fn forget(&self, instance: InstanceId) {
+        self.sandbox.sessions.forget(instance);
+    }
+
+    /// One of the build's own, and one of the pool's, which are enough for several builds whose calls all hang. A
+    /// session that goes on has its place already.
+    async fn place(
+        &self,
+        function: &'static str,
+        limit: Duration,
+        goes_on: bool,
+    ) -> Result<Place<'_>> {
         let pool = self.sandbox.engines.places(self.shape);
+        let pool = pool.filter(|_| !goes_on);
+        let place = |own, pooled| Place {
+            _own: own,
+            _pooled: pooled,
+            kept: None,
+        };
         let at_once = || {
             let own = self.places.try_acquire().ok()?;
             let pooled = pool.map(Semaphore::try_acquire).transpose().ok()?;
-            Some((own, pooled))
+            Some(place(own, pooled))
         };
         if let Some(place) = at_once() {
             return Ok(place);
@@ -167,7 +232,7 @@ impl Build {
                 Some(pool) => Some(pool.acquire().await?),
                 None => None,
             };
-            Ok((own, pooled))
+            Ok(place(own, pooled))
         };
         match timeout(limit, both).await {
             Ok(place) => place.map_err(|e: AcquireError| Error::internal(e)),
@@ -201,14 +266,14 @@ impl Call<'_> {
 
     /// What the component does stands in it.
     pub fn span(&self) -> Span {
-        self.span.clone()
+        self.book.span.clone()
     }
 
     /// What the component answered, its own errors among it.
     pub fn answer<T>(mut self, outcome: Outcome<std::result::Result<T, wit::Error>>) -> Result<T> {
         match self.judged(outcome) {
             Ok(Ok(Err(error))) => {
-                self.ending = Some(Ending::Error);
+                self.book.ending = Some(Ending::Error);
                 Err(convert::error(error, self.store.data().log.redactor()))
             }
             Ok(Ok(Ok(value))) => self.value(Ok(Ok(value))),
@@ -220,21 +285,24 @@ impl Call<'_> {
     /// What the component answered, where the contract knows no error.
     pub fn value<T>(mut self, outcome: Outcome<T>) -> Result<T> {
         let outcome = self.judged(outcome);
-        self.ending = Some(match &outcome {
+        self.book.ending = Some(match &outcome {
             Ok(Ok(_)) => Ending::Answered,
             Ok(Err(_)) => Ending::Broken,
             Err(_) => Ending::Late,
         });
         let (what, cause) = match outcome {
-            Ok(Ok(value)) => return Ok(value),
+            Ok(Ok(value)) => {
+                self.keep();
+                return Ok(value);
+            }
             Err(_) => (
                 format!("did not answer within {} s", self.limit.as_secs_f32()),
                 None,
             ),
             Ok(Err(cause)) => (self.describe(&cause), Some(cause)),
         };
-        let name = &self.build.manifest.name;
-        let message = format!("the plugin `{name}` {what} (`{}`)", self.function);
+        let name = &self.book.build.manifest.name;
+        let message = format!("the plugin `{name}` {what} (`{}`)", self.book.function);
         let printed = self.store.data().printed();
         let mut detail = cause.map_or_else(String::new, |cause| format!("{cause:#}"));
         if !printed.is_empty() {
@@ -244,12 +312,35 @@ impl Call<'_> {
         let detail = &detail[..detail.floor_char_boundary(DETAIL_BYTES)];
         tracing::warn!(
             plugin = %name,
-            build = self.build.digest.short(),
-            function = self.function,
+            build = self.book.build.digest.short(),
+            function = self.book.function,
             detail = ?detail,
             "a call into a plugin was ended: it {what}"
         );
         Err(Error::failed(message).caused_by(detail.to_owned()))
+    }
+
+    /// Keep the sandbox for the next call about the same, if this one may and there is room.
+    fn keep(mut self) {
+        if self.instance.is_none() || !self.store.data().can_be_kept() {
+            return;
+        }
+        let Some(lease) = self.lease.take() else {
+            return;
+        };
+        let Some(place) = self.place.kept.take().or_else(|| lease.place()) else {
+            return;
+        };
+        let Self {
+            store, instance, ..
+        } = self;
+        if let Some(instance) = instance {
+            lease.keep(Session {
+                store,
+                instance,
+                place,
+            });
+        }
     }
 
     /// One that called the host too often does not get away with it by ending before the next tick.
@@ -266,7 +357,7 @@ impl Call<'_> {
     fn describe(&self, cause: &wasmtime::Error) -> String {
         match self.store.data().refused() {
             Some(Refused::Memory) => {
-                let limit = self.build.limits.memory_bytes >> 20;
+                let limit = self.book.build.limits.memory_bytes >> 20;
                 return format!("ran into its limit of {limit} MiB of memory");
             }
             Some(Refused::Table) => return "ran into its limit of table elements".to_owned(),
@@ -293,8 +384,7 @@ impl Call<'_> {
     }
 }
 
-/// Also when nobody waited for the answer.
-impl Drop for Call<'_> {
+impl Drop for Book<'_> {
     fn drop(&mut self) {
         let ending = self.ending.unwrap_or(Ending::GivenUp);
         self.span.record("ending", ending.as_str());
@@ -305,7 +395,7 @@ impl Drop for Call<'_> {
     }
 }
 
-/// Run one exported function of a plugin in a sandbox of its own.
+/// Run one exported function of a plugin in the call's sandbox.
 ///
 /// `call!(adapter.provisioning, Pace::Compute, scope, "plan", |plugin, store| plugin.call_plan(store, &spec))`
 /// is `(Call, Outcome)`. What is named of the adapter are the exports to look up.
@@ -315,8 +405,16 @@ macro_rules! call {
         let (limit, span) = (call.limit(), call.span());
         let outcome = {
             let $store = &mut call.store;
+            let instance = &mut call.instance;
             let work = async {
-                let instance = $adapter.pre.instantiate_async(&mut *$store).await?;
+                let instance = match *instance {
+                    Some(instance) => instance,
+                    None => {
+                        let made = $adapter.pre.instantiate_async(&mut *$store).await?;
+                        *instance = Some(made);
+                        made
+                    }
+                };
                 let $plugin = $adapter.$exports.load(&mut *$store, &instance)?;
                 $body.await
             };

@@ -135,6 +135,7 @@ impl Engine for ComponentEngine {
     }
 
     async fn bootstrap(&self, context: &InstanceContext) -> Result<()> {
+        self.build.forget(context.id);
         let scope = talk(&self.directories, context, None)?;
         let instance = convert::instance(context, &scope.network);
         let (call, outcome) = call!(
@@ -237,6 +238,7 @@ impl Engine for ComponentEngine {
         login: &Login,
         password: &Secret,
     ) -> Result<()> {
+        self.build.forget(context.id);
         let scope = talk(&self.directories, context, [password])?;
         let instance = convert::instance(context, &scope.network);
         let login = convert::login_out(login);

@@ -45,6 +45,18 @@ impl Limiter {
         self.refused
     }
 
+    /// Begin another call of the same sandbox: it may call the host as often as the last one, and has what
+    /// memory and tables the last ones left of what it may have.
+    pub fn next_call(&mut self) {
+        self.calls = 0;
+        self.refused = None;
+    }
+
+    /// Bytes of all its memories.
+    pub fn used_bytes(&self) -> usize {
+        self.used_bytes
+    }
+
     pub fn most_calls(&self) -> u32 {
         self.most_calls
     }
@@ -139,5 +151,20 @@ mod tests {
         limiter.count_call();
         assert!(limiter.called_too_often());
         assert_eq!(limiter.refused(), Some(Refused::Calls));
+    }
+
+    #[test]
+    fn memory_is_counted_over_all_calls_of_a_sandbox() {
+        let mut limiter = Limiter::new(100, 2);
+        assert!(limiter.memory_growing(0, 60, None).unwrap());
+        for _ in 0..3 {
+            limiter.count_call();
+        }
+        limiter.next_call();
+        assert!(!limiter.called_too_often());
+        assert_eq!(limiter.refused(), None);
+        assert_eq!(limiter.used_bytes(), 60);
+        assert!(!limiter.memory_growing(60, 101, None).unwrap());
+        assert_eq!(limiter.refused(), Some(Refused::Memory));
     }
 }

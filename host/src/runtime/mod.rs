@@ -24,6 +24,7 @@ pub mod programs;
 mod registry;
 pub mod sandbox;
 pub mod scope;
+mod sessions;
 mod setting_schemas;
 mod settings_adapter;
 pub mod sockets;

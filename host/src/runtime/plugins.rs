@@ -53,7 +53,7 @@ impl Runtime {
                 config.data_dir.display()
             ))
         })?;
-        let sandbox = Sandbox::new(config.on_call, config.limits.concurrent);
+        let sandbox = Sandbox::new(config.on_call, &config.limits);
         let sandbox = Arc::new(sandbox.map_err(internal)?);
         let plugins = data_dir.join("plugins");
         let compiled = CompiledCode::open(

@@ -33,13 +33,14 @@ struct Pooled {
 }
 
 impl Engines {
-    /// `concurrent` calls into one build are possible at the same time.
-    pub fn new(concurrent: usize) -> Result<Self> {
+    /// `concurrent` calls into one build are possible at the same time. Sandboxes that are kept between calls, at most
+    /// `kept`, have places beside those of the calls, so that they take none from them.
+    pub fn new(concurrent: usize, kept: usize) -> Result<Self> {
         let apart = Engine::new(&config())?;
         let places = concurrent
             .saturating_mul(BUSY_BUILDS)
             .clamp(*PLACES.start(), *PLACES.end());
-        let pooled = match pooled(places) {
+        let pooled = match pooled(places.saturating_add(kept)) {
             Ok(engine) => Some(Pooled {
                 engine,
                 places: Semaphore::new(places),
@@ -69,7 +70,7 @@ impl Engines {
         }
     }
 
-    /// Places for calls into components of a shape, if they are counted: the pool has no more than these.
+    /// Places for calls into components of a shape, if they are counted: the pool has these, and those of kept sandboxes.
     pub fn places(&self, shape: Shape) -> Option<&Semaphore> {
         match shape {
             Shape::Pooled => self.pooled.as_ref().map(|pooled| &pooled.places),
@@ -139,7 +140,7 @@ mod tests {
 
     #[test]
     fn what_is_compiled_runs_in_and_out_of_the_pool() {
-        let engines = Engines::new(1).unwrap();
+        let engines = Engines::new(1, 0).unwrap();
         let [compiler, pooled, apart] = [
             engines.compiler(),
             engines.of(Shape::Pooled),
@@ -156,11 +157,11 @@ mod tests {
 
     #[test]
     fn only_places_of_the_pool_are_counted() {
-        let engines = Engines::new(32).unwrap();
+        let engines = Engines::new(32, 7).unwrap();
         let places = engines.places(Shape::Pooled).unwrap();
         assert_eq!(places.available_permits(), 32 * BUSY_BUILDS);
         assert!(engines.places(Shape::Apart).is_none());
-        let few = Engines::new(1).unwrap();
+        let few = Engines::new(1, 0).unwrap();
         let places = few.places(Shape::Pooled).unwrap();
         assert_eq!(places.available_permits(), *PLACES.start());
     }

@@ -29,6 +29,7 @@ use super::manifest::Capability;
 use super::on_call::OnCall;
 use super::pool::Engines;
 use super::scope::CallScope;
+use super::sessions::Sessions;
 use super::sockets::{HasSockets, Sockets, SocketsView};
 use super::weigh::Shape;
 
@@ -43,6 +44,10 @@ pub struct Limits {
     pub talk: Duration,
     /// Calls into one build at the same time; more wait.
     pub concurrent: usize,
+    /// Sessions that are kept between calls, over all instances; none when it is 0.
+    pub kept: usize,
+    /// A session that no call went on with for so long ends.
+    pub idle: Duration,
 }
 
 impl Default for Limits {
@@ -52,16 +57,24 @@ impl Default for Limits {
             compute: Duration::from_secs(5),
             talk: Duration::from_secs(30),
             concurrent: 32,
+            kept: 64,
+            idle: Duration::from_secs(60),
         }
     }
 }
 
+/// Ticks before a call is interrupted for the first time: two, so that a short one never is.
+const SHORT: u64 = 2;
 /// Bytes that a component may hand over in one call of the host, or in one answer.
 const HOSTCALL_BYTES: usize = 8 << 20;
 /// Sockets, streams and the like that a call may hold at once.
 const RESOURCES: usize = 512;
 /// Bytes of standard output and error that are kept for the log.
 const TAIL_BYTES: usize = 4 << 10;
+/// What a sandbox may hold from call to call. A driver's connection needs a fraction of it.
+const KEPT_BYTES: usize = 8 << 20;
+const KEPT_SOCKETS: u32 = 4;
+const KEPT_SECRETS: usize = 64;
 
 /// What a call gets by its kind, beside the operator's limits.
 #[derive(Clone, Copy, Debug)]
@@ -74,6 +87,7 @@ pub(super) struct Allowance {
 /// Makes sandboxes. One per process.
 pub struct Sandbox {
     pub(super) engines: Engines,
+    pub(super) sessions: Arc<Sessions>,
     pub(super) on_call: OnCall,
 }
 
@@ -92,10 +106,10 @@ pub(super) struct State {
 }
 
 impl Sandbox {
-    /// `concurrent` calls into one build are possible at the same time.
-    pub fn new(on_call: OnCall, concurrent: usize) -> wasmtime::Result<Self> {
+    pub fn new(on_call: OnCall, limits: &Limits) -> wasmtime::Result<Self> {
         Ok(Self {
-            engines: Engines::new(concurrent)?,
+            engines: Engines::new(limits.concurrent, limits.kept)?,
+            sessions: Arc::new(Sessions::new(limits.kept, limits.idle)),
             on_call,
         })
     }
@@ -165,8 +179,7 @@ impl Sandbox {
         let mut store = Store::new(self.engines.of(shape), state);
         store.limiter(|state| &mut state.limiter);
         store.set_hostcall_fuel(HOSTCALL_BYTES);
-        // Two ticks, so that a short call is never interrupted.
-        store.set_epoch_deadline(2);
+        store.set_epoch_deadline(SHORT);
         store.epoch_deadline_callback(|context| {
             if context.data().limiter.called_too_often() {
                 return Err(wasmtime::Error::msg("too many calls of the host"));
@@ -179,7 +192,30 @@ impl Sandbox {
     }
 }
 
+/// Have the store of a kept session do another call: all that is the call's and not the component's is made anew.
+/// Its clocks go on, as its timers rely on them, and its memory counts with what it was.
+pub(super) fn go_on(store: &mut Store<State>, log: Log, scope: CallScope) {
+    store.set_epoch_deadline(SHORT);
+    let state = store.data_mut();
+    state.limiter.next_call();
+    state.tail.clear();
+    state.sockets.go_on(scope.network);
+    state.log = log;
+    state.files = Files { scope: scope.files };
+    state.process = Process {
+        scope: scope.process,
+    };
+}
+
 impl State {
+    /// Whether it holds no more than may be kept between calls, and met none of its limits.
+    pub(super) fn can_be_kept(&self) -> bool {
+        self.limiter.refused().is_none()
+            && self.limiter.used_bytes() <= KEPT_BYTES
+            && self.sockets.open() <= KEPT_SOCKETS
+            && self.log.redactor().secrets() <= KEPT_SECRETS
+    }
+
     /// The limit that the component ran into, if it did.
     pub(super) fn refused(&self) -> Option<Refused> {
         self.limiter.refused()
@@ -237,6 +273,11 @@ impl Tail {
     fn text(&self) -> String {
         let bytes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         String::from_utf8_lossy(&bytes).trim().to_owned()
+    }
+
+    fn clear(&self) {
+        let mut bytes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        bytes.clear();
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::model::confinement::Wish;
-use crate::model::plugin::Secrets;
+use crate::model::plugin::{InstanceContext, Secrets};
 use crate::model::resources::NodeSize;
 use crate::model::{InstanceId, Secret};
 
@@ -26,6 +26,8 @@ pub struct CallScope {
     pub files: Option<FileScope>,
     pub process: Option<ProcessScope>,
     pub redactor: Redactor,
+    /// The instance as the call is told of it, when the call may go on in the session that is kept for it.
+    pub session: Option<InstanceContext>,
 }
 
 /// The directories of one instance on this machine.
@@ -146,6 +148,21 @@ impl Redactor {
         )
     }
 
+    /// Take out those of an earlier call as well, which the component may remember.
+    pub fn and(mut self, earlier: &Self) -> Self {
+        for secret in &earlier.0 {
+            if !self.0.contains(secret) {
+                self.0.push(secret.clone());
+            }
+        }
+        self
+    }
+
+    /// How many secrets it takes out.
+    pub fn secrets(&self) -> usize {
+        self.0.len()
+    }
+
     pub fn clean<'a>(&self, text: &'a str) -> Cow<'a, str> {
         let mut text = Cow::Borrowed(text);
         for secret in &self.0 {
@@ -179,5 +196,11 @@ mod tests {
             "the password [secret] is not [secret]"
         );
         assert!(matches!(redactor.clean("nothing"), Cow::Borrowed(_)));
+        let later = Redactor::new(&secrets, [&Secret::new("the-newest-one")]).and(&redactor);
+        assert_eq!(later.secrets(), 3);
+        assert_eq!(
+            later.clean("another-one, the-newest-one"),
+            "[secret], [secret]"
+        );
     }
 }

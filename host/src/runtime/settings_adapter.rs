@@ -13,6 +13,7 @@ use super::{Settings, convert, setting_schemas};
 #[async_trait]
 impl Settings for Ability<settings::GuestIndices> {
     async fn reload(&self, context: &InstanceContext) -> Result<Vec<String>> {
+        self.build.forget(context.id);
         let scope = self.talk(context, None)?;
         let instance = convert::instance(context, &scope.network);
         let (call, outcome) = call!(

@@ -89,6 +89,7 @@ impl ComponentTarget {
             network: Network::of_target(&files),
             files: Some(files),
             redactor: Redactor::new(&context.secrets, None),
+            session: None,
         })
     }
 
@@ -134,6 +135,7 @@ impl Target for ComponentTarget {
     }
 
     async fn apply(&self, context: &TargetContext) -> Result<()> {
+        self.build.forget(context.instance);
         let scope = self.scope(context).await?;
         let deployment = convert::deployment(context);
         let (call, outcome) = call!(self.exports, Pace::Talk, scope, "apply", |target, store| {
@@ -189,6 +191,7 @@ impl Target for ComponentTarget {
     }
 
     async fn start(&self, context: &TargetContext) -> Result<()> {
+        self.build.forget(context.instance);
         let scope = self.scope(context).await?;
         let workload = convert::workload_out(&context.workload);
         let (call, outcome) = call!(self.exports, Pace::Talk, scope, "start", |target, store| {
@@ -198,6 +201,7 @@ impl Target for ComponentTarget {
     }
 
     async fn stop(&self, context: &TargetContext) -> Result<()> {
+        self.build.forget(context.instance);
         let scope = self.scope(context).await?;
         let workload = convert::workload_out(&context.workload);
         let (call, outcome) = call!(self.exports, Pace::Talk, scope, "stop", |target, store| {
@@ -207,6 +211,7 @@ impl Target for ComponentTarget {
     }
 
     async fn remove(&self, context: &TargetContext) -> Result<()> {
+        self.build.forget(context.instance);
         let scope = self.scope(context).await?;
         let (call, outcome) = call!(
             self.exports,

@@ -1,5 +1,5 @@
-//! An engine's ability `users`: each call of the trait is one sandbox. What it answers is believed as far as it
-//! fits what was asked; see `user_answers`.
+//! An engine's ability `users`. Its calls go on in the session that is kept for the instance, so that a driver need not
+//! log in for each. What it answers is believed as far as it fits what was asked; see `user_answers`.
 
 use async_trait::async_trait;
 use berth_bindings::users::exports::berth::plugin::users as wit;
@@ -24,7 +24,7 @@ impl Ability<wit::GuestIndices> {
 #[async_trait]
 impl Users for Ability<wit::GuestIndices> {
     async fn list_users(&self, context: &InstanceContext) -> Result<Vec<User>> {
-        let scope = self.talk(context, None)?;
+        let scope = self.session(context, None)?;
         let instance = convert::instance(context, &scope.network);
         let (call, outcome) = call!(
             self.exports,
@@ -44,7 +44,7 @@ impl Users for Ability<wit::GuestIndices> {
         password: &Secret,
         admin: bool,
     ) -> Result<User> {
-        let scope = self.talk(context, [password])?;
+        let scope = self.session(context, [password])?;
         let instance = convert::instance(context, &scope.network);
         let (call, outcome) = call!(
             self.exports,
@@ -65,7 +65,7 @@ impl Users for Ability<wit::GuestIndices> {
         name: &str,
         change: &UserChange,
     ) -> Result<User> {
-        let scope = self.talk(context, &change.password)?;
+        let scope = self.session(context, &change.password)?;
         let instance = convert::instance(context, &scope.network);
         let password = change.password.as_ref().map(Secret::expose);
         let (call, outcome) = call!(
@@ -82,7 +82,7 @@ impl Users for Ability<wit::GuestIndices> {
     }
 
     async fn delete_user(&self, context: &InstanceContext, name: &str) -> Result<()> {
-        let scope = self.talk(context, None)?;
+        let scope = self.session(context, None)?;
         let instance = convert::instance(context, &scope.network);
         let (call, outcome) = call!(
             self.exports,
@@ -99,7 +99,7 @@ impl Users for Ability<wit::GuestIndices> {
         context: &InstanceContext,
         sizes: bool,
     ) -> Result<Vec<LogicalDatabase>> {
-        let scope = self.talk(context, None)?;
+        let scope = self.session(context, None)?;
         let instance = convert::instance(context, &scope.network);
         let (call, outcome) = call!(
             self.exports,
@@ -117,7 +117,7 @@ impl Users for Ability<wit::GuestIndices> {
         context: &InstanceContext,
         name: &str,
     ) -> Result<LogicalDatabase> {
-        let scope = self.talk(context, None)?;
+        let scope = self.session(context, None)?;
         let instance = convert::instance(context, &scope.network);
         let (call, outcome) = call!(
             self.exports,
@@ -131,7 +131,7 @@ impl Users for Ability<wit::GuestIndices> {
     }
 
     async fn delete_database(&self, context: &InstanceContext, name: &str) -> Result<()> {
-        let scope = self.talk(context, None)?;
+        let scope = self.session(context, None)?;
         let instance = convert::instance(context, &scope.network);
         let (call, outcome) = call!(
             self.exports,
@@ -149,7 +149,7 @@ impl Users for Ability<wit::GuestIndices> {
         of_user: Option<&str>,
         in_database: Option<&str>,
     ) -> Result<Vec<Privilege>> {
-        let scope = self.talk(context, None)?;
+        let scope = self.session(context, None)?;
         let instance = convert::instance(context, &scope.network);
         let (call, outcome) = call!(
             self.exports,
@@ -169,7 +169,7 @@ impl Users for Ability<wit::GuestIndices> {
         in_database: &str,
         permission: Permission,
     ) -> Result<Privilege> {
-        let scope = self.talk(context, None)?;
+        let scope = self.session(context, None)?;
         let instance = convert::instance(context, &scope.network);
         let (call, outcome) = call!(
             self.exports,

@@ -6,7 +6,7 @@ use berth_sdk::engine::settings::Settings;
 use berth_sdk::engine::users::{Database, Permission, Privilege, User, Users};
 
 use crate::session::block_on;
-use crate::{PostgreSql, databases, privileges, reload, users};
+use crate::{PostgreSql, databases, kept, privileges, reload, users};
 
 impl Settings for PostgreSql {
     fn reload(instance: Instance) -> Result<Vec<String>> {
@@ -16,7 +16,7 @@ impl Settings for PostgreSql {
 
 impl Users for PostgreSql {
     fn list_users(instance: Instance) -> Result<Vec<User>> {
-        block_on(users::list(&instance))
+        kept::block_on(users::list(&instance))
     }
 
     fn create_user(
@@ -25,7 +25,7 @@ impl Users for PostgreSql {
         password: String,
         admin: bool,
     ) -> Result<User> {
-        block_on(users::create(&instance, &name, &password, admin))
+        kept::block_on(users::create(&instance, &name, &password, admin))
     }
 
     fn change_user(
@@ -34,23 +34,23 @@ impl Users for PostgreSql {
         password: Option<String>,
         admin: Option<bool>,
     ) -> Result<User> {
-        block_on(users::change(&instance, &name, password.as_deref(), admin))
+        kept::block_on(users::change(&instance, &name, password.as_deref(), admin))
     }
 
     fn delete_user(instance: Instance, name: String) -> Result<()> {
-        block_on(users::delete(&instance, &name))
+        kept::block_on(users::delete(&instance, &name))
     }
 
     fn list_databases(instance: Instance, sizes: bool) -> Result<Vec<Database>> {
-        block_on(databases::list(&instance, sizes))
+        kept::block_on(databases::list(&instance, sizes))
     }
 
     fn create_database(instance: Instance, name: String) -> Result<Database> {
-        block_on(databases::create(&instance, &name))
+        kept::block_on(databases::create(&instance, &name))
     }
 
     fn delete_database(instance: Instance, name: String) -> Result<()> {
-        block_on(databases::delete(&instance, &name))
+        kept::block_on(databases::delete(&instance, &name))
     }
 
     fn list_privileges(
@@ -58,7 +58,7 @@ impl Users for PostgreSql {
         user: Option<String>,
         database: Option<String>,
     ) -> Result<Vec<Privilege>> {
-        block_on(privileges::list(
+        kept::block_on(privileges::list(
             &instance,
             user.as_deref(),
             database.as_deref(),
@@ -71,6 +71,6 @@ impl Users for PostgreSql {
         database: String,
         permission: Permission,
     ) -> Result<Privilege> {
-        block_on(privileges::set(&instance, &user, &database, permission))
+        kept::block_on(privileges::set(&instance, &user, &database, permission))
     }
 }

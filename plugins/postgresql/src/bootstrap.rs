@@ -53,6 +53,11 @@ pub async fn prepared(instance: &Instance) -> Result<Session> {
     }
 }
 
+/// Whether the server has all that it needs for users and permissions. Changes nothing.
+pub async fn is_prepared(session: &Session, instance: &Instance) -> Result<bool> {
+    Ok(Found::look(session, instance).await?.ready)
+}
+
 async fn prepare(session: &Session, instance: &Instance) -> Result<()> {
     let found = Found::look(session, instance).await?;
     if found.ready {

@@ -9,7 +9,7 @@ use tokio_postgres::SimpleQueryRow;
 
 use crate::internal::{self, SUPERADMIN};
 use crate::session::{Session, text};
-use crate::{bootstrap, names};
+use crate::{kept, names};
 
 /// Which databases are the callers'.
 pub const LISTED: &str = "datname NOT IN ('postgres', 'template0', 'template1') AND datdba >= 16384 \
@@ -19,7 +19,7 @@ const SHOWN: &str = "datname, regexp_replace(pg_get_userbyid(datdba), '[[:cntrl:
     coalesce(datdba = to_regrole('_rdb_superadmin')::oid, false) AS managed";
 
 pub async fn list(instance: &Instance, sizes: bool) -> Result<Vec<Database>> {
-    let session = bootstrap::prepared(instance).await?;
+    let session = kept::prepared(instance).await?;
     let size = if sizes {
         "pg_database_size(oid)"
     } else {
@@ -28,13 +28,13 @@ pub async fn list(instance: &Instance, sizes: bool) -> Result<Vec<Database>> {
     let sql =
         format!("SELECT {SHOWN}, {size} AS size FROM pg_database WHERE {LISTED} ORDER BY datname");
     let rows = session.rows("listing the databases", &sql).await;
-    session.close().await;
-    rows?.iter().map(database).collect()
+    let rows = kept::leave(session, instance, rows).await?;
+    rows.iter().map(database).collect()
 }
 
 pub async fn create(instance: &Instance, name: &str) -> Result<Database> {
     names::check_database(name).map_err(|problem| Error::Invalid(vec![problem]))?;
-    let session = bootstrap::prepared(instance).await?;
+    let session = kept::prepared(instance).await?;
     let made = match state(&session, name).await {
         Ok(State::Listed) => Err(Error::AlreadyExists(format!(
             "there is a database '{name}' already"
@@ -46,15 +46,13 @@ pub async fn create(instance: &Instance, name: &str) -> Result<Database> {
         Ok(_) => show(&session, name).await,
         Err(error) => Err(error),
     };
-    session.close().await;
-    shown
+    kept::leave(session, instance, shown).await
 }
 
 pub async fn delete(instance: &Instance, name: &str) -> Result<()> {
-    let session = bootstrap::prepared(instance).await?;
+    let session = kept::prepared(instance).await?;
     let dropped = drop_database(&session, name).await;
-    session.close().await;
-    dropped
+    kept::leave(session, instance, dropped).await
 }
 
 /// Make a database, or go on where that was cut off: it is managed when all is done and not before. Answers its number.

@@ -1,7 +1,7 @@
 //! PostgreSQL as a Berth engine: what to run for an instance, and how to live with it.
 //!
 //! What is pure (`catalog`, `names`, `sizing`, `plan`, `settings_table`) is apart from what talks to a server
-//! (`session`, `bootstrap`, `observe`, `login`, `users`, `databases`, `privileges`, `reload`), and is tested natively.
+//! (`session`, `kept`, `bootstrap`, `observe`, `login`, `users`, `databases`, `privileges`, `reload`), and is tested natively.
 
 mod abilities;
 mod bootstrap;
@@ -9,6 +9,7 @@ mod catalog;
 mod credentials;
 mod databases;
 mod internal;
+mod kept;
 mod login;
 mod names;
 mod observe;
@@ -24,7 +25,7 @@ mod settings_table;
 mod sizing;
 mod users;
 
-/// The plugin. It keeps nothing: every call stands alone.
+/// The plugin. It keeps nothing but a session, which it can do without; see `kept`.
 pub struct PostgreSql;
 
 berth_sdk::engine!(

@@ -7,12 +7,12 @@ use tokio_postgres::SimpleQueryRow;
 use crate::plan::MEMBER;
 use crate::session::{MAINTENANCE, Session, text};
 
-/// One answer to all questions. The session that asks does not count itself.
+/// One answer to all questions. Berth's own sessions do not count, the one that asks and the one that may be kept.
 const QUESTIONS: &str = "SELECT pg_catalog.pg_is_in_recovery() AS replica, \
     (SELECT coalesce(sum(pg_catalog.pg_database_size(oid)), 0)::bigint \
        FROM pg_catalog.pg_database) AS bytes, \
     (SELECT count(*) FROM pg_catalog.pg_stat_activity \
-      WHERE backend_type = 'client backend' AND pid <> pg_catalog.pg_backend_pid()) AS connections, \
+      WHERE backend_type = 'client backend' AND usename IS DISTINCT FROM current_user) AS connections, \
     pg_catalog.current_setting('server_version') AS version";
 
 pub async fn observe(instance: &Instance) -> Result<Vec<MemberObservation>> {

@@ -10,18 +10,18 @@ use tokio_postgres::SimpleQueryRow;
 
 use crate::internal::{self, BEGIN, SUPERADMIN};
 use crate::session::{Session, text};
-use crate::{bootstrap, databases, privileges_sql, users};
+use crate::{databases, kept, privileges_sql, users};
 
 pub async fn list(
     instance: &Instance,
     user: Option<&str>,
     database: Option<&str>,
 ) -> Result<Vec<Privilege>> {
-    let session = bootstrap::prepared(instance).await?;
+    let session = kept::prepared(instance).await?;
     let found = databases_of(&session, user, database).await;
-    session.close().await;
+    let found = kept::leave(session, instance, found).await?;
     let mut all = Vec::new();
-    for name in found? {
+    for name in found {
         let there = match Session::superuser(instance, &name).await {
             Ok(session) => session,
             // It was dropped since.
@@ -46,12 +46,10 @@ pub async fn set(
             "'custom' says that something else was granted in SQL; it cannot be set",
         ));
     }
-    let session = bootstrap::prepared(instance).await?;
+    let session = kept::prepared(instance).await?;
     let checked = check(&session, user, database, permission).await;
-    session.close().await;
-    checked?;
+    kept::leave(session, instance, checked).await?;
     let there = Session::superuser(instance, database).await?;
-    // Without its last word nothing of it holds.
     let set = exactly(&there, user, database, permission).await;
     there.close().await;
     set
@@ -134,6 +132,27 @@ async fn exactly(
     permission: Permission,
 ) -> Result<Privilege> {
     there.run("setting the privilege", BEGIN).await?;
+    // Without its last word nothing of it holds.
+    let set = give(there, user, database, permission).await;
+    let set = there.or_roll_back(set).await?;
+    if matches!(permission, Permission::None) {
+        let sql = format!(
+            "SELECT pg_terminate_backend(pid, 1000) FROM pg_stat_activity \
+             WHERE datname = current_database() AND usename = {}",
+            escape_literal(user)
+        );
+        there.run("ending the user's sessions", &sql).await?;
+    }
+    Ok(set)
+}
+
+/// In a transaction that it ends.
+async fn give(
+    there: &Session,
+    user: &str,
+    database: &str,
+    permission: Permission,
+) -> Result<Privilege> {
     let oid = internal::number(there).await?;
     if !matches!(permission, Permission::All) {
         give_away(there, user).await?;
@@ -165,14 +184,6 @@ async fn exactly(
         )));
     }
     there.run("setting the privilege", "COMMIT").await?;
-    if matches!(permission, Permission::None) {
-        let sql = format!(
-            "SELECT pg_terminate_backend(pid, 1000) FROM pg_stat_activity \
-             WHERE datname = current_database() AND usename = {}",
-            escape_literal(user)
-        );
-        there.run("ending the user's sessions", &sql).await?;
-    }
     Ok(seen)
 }
 

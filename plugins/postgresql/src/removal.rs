@@ -44,6 +44,7 @@ pub async fn remove(session: &Session, instance: &Instance, user: &str) -> Resul
     for place in &places {
         let there = Session::superuser(instance, &place.name).await?;
         let cleared = clear(&there, user, place).await;
+        let cleared = there.or_roll_back(cleared).await;
         there.close().await;
         cleared?;
     }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use berth_sdk::engine::Instance;
 use berth_sdk::{Error, Result};
 use tokio::net::TcpStream;
+use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use tokio_postgres::config::SslMode;
 use tokio_postgres::error::SqlState;
@@ -46,11 +47,15 @@ pub struct Session {
 
 /// Run what a call does, on a runtime of its own: there is one thread, and it ends with the call.
 pub fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    runtime()?.block_on(work)
+}
+
+/// One thread, which works only while somebody waits for something.
+pub fn runtime() -> Result<Runtime> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|e| Error::failed(format!("the plugin could not start its runtime: {e}")))?
-        .block_on(work)
+        .map_err(|e| Error::failed(format!("the plugin could not start its runtime: {e}")))
 }
 
 /// Why a login did not come about.
@@ -65,8 +70,7 @@ pub enum Refusal {
 impl Session {
     /// As superuser.
     pub async fn superuser(instance: &Instance, database: &str) -> Result<Self> {
-        let password = instance
-            .secret(SUPERUSER_SECRET)
+        let password = superuser_password(instance)
             .ok_or_else(|| Error::failed("the superuser's password is not known to Berth"))?;
         Self::login(instance, SUPERUSER, password, database)
             .await
@@ -88,8 +92,7 @@ impl Session {
         password: &str,
         database: &str,
     ) -> Result<Self, Refusal> {
-        let address: SocketAddr = instance
-            .address(MEMBER, PORT)
+        let address: SocketAddr = address(instance)
             .and_then(|address| address.parse().ok())
             .ok_or_else(|| Refusal::Other(Error::failed("the server has no address")))?;
         let connect = async {
@@ -145,12 +148,31 @@ impl Session {
         Ok(messages.into_iter().filter_map(row).collect())
     }
 
+    /// The end of a transaction that came to no good one, where it did not: its locks are gone when the caller hears
+    /// of it. A session that cannot even do that is lost, and with it the transaction.
+    pub async fn or_roll_back<T>(&self, result: Result<T>) -> Result<T> {
+        if result.is_err() {
+            drop(self.client.batch_execute("ROLLBACK").await);
+        }
+        result
+    }
+
     /// Say goodbye, and wait until it was sent.
     pub async fn close(self) {
         drop(self.client);
         // The driver's task returns nothing; were it to panic, the component would end here anyway.
         drop(self.driver.await);
     }
+}
+
+/// Where the server is reached.
+pub fn address(instance: &Instance) -> Option<&str> {
+    instance.address(MEMBER, PORT)
+}
+
+/// What lets the superuser in.
+pub fn superuser_password(instance: &Instance) -> Option<&str> {
+    instance.secret(SUPERUSER_SECRET)
 }
 
 /// A value of a row that is never null.

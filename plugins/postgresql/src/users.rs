@@ -6,11 +6,11 @@ use berth_sdk::{Error, Result};
 use postgres_protocol::escape::{escape_identifier, escape_literal};
 use tokio_postgres::SimpleQueryRow;
 
-use crate::bootstrap::{self, SAFE_CREATEROLE};
+use crate::bootstrap::SAFE_CREATEROLE;
 use crate::internal::{BEGIN, SUPERADMIN};
 use crate::login::verifier;
 use crate::session::{Session, text};
-use crate::{catalog, names, removal};
+use crate::{catalog, kept, names, removal};
 
 /// Which roles are users: not the server's own, not Berth's, and none whose name no line of text can hold.
 pub const LISTED: &str = "rolcanlogin AND oid >= 16384 AND rolname <> 'berth' \
@@ -20,19 +20,18 @@ const ADMIN: &str =
     "coalesce(pg_has_role(oid, to_regrole('_rdb_superadmin')::oid, 'MEMBER'), false) AS admin";
 
 pub async fn list(instance: &Instance) -> Result<Vec<User>> {
-    let session = bootstrap::prepared(instance).await?;
+    let session = kept::prepared(instance).await?;
     let sql = format!("SELECT rolname, {ADMIN} FROM pg_roles WHERE {LISTED} ORDER BY rolname");
     let rows = session.rows("listing the users", &sql).await;
-    session.close().await;
-    rows?.iter().map(user).collect()
+    let rows = kept::leave(session, instance, rows).await?;
+    rows.iter().map(user).collect()
 }
 
 pub async fn create(instance: &Instance, name: &str, password: &str, admin: bool) -> Result<User> {
     names::check_user(name).map_err(|problem| Error::Invalid(vec![problem]))?;
-    let session = bootstrap::prepared(instance).await?;
+    let session = kept::prepared(instance).await?;
     let made = make(&session, instance, name, password, admin).await;
-    session.close().await;
-    made
+    kept::leave(session, instance, made).await
 }
 
 pub async fn change(
@@ -41,10 +40,9 @@ pub async fn change(
     password: Option<&str>,
     admin: Option<bool>,
 ) -> Result<User> {
-    let session = bootstrap::prepared(instance).await?;
+    let session = kept::prepared(instance).await?;
     let changed = alter(&session, instance, name, password, admin).await;
-    session.close().await;
-    changed
+    kept::leave(session, instance, changed).await
 }
 
 pub async fn delete(instance: &Instance, name: &str) -> Result<()> {
@@ -53,13 +51,12 @@ pub async fn delete(instance: &Instance, name: &str) -> Result<()> {
             "'{name}' is the instance's first user, which it is reached with; it can be changed and not deleted"
         )));
     }
-    let session = bootstrap::prepared(instance).await?;
+    let session = kept::prepared(instance).await?;
     let removed = match find(&session, name).await {
         Ok(_) => removal::remove(&session, instance, name).await,
         Err(error) => Err(error),
     };
-    session.close().await;
-    removed
+    kept::leave(session, instance, removed).await
 }
 
 /// The user of this name.
@@ -136,6 +133,17 @@ async fn alter(
     admin: Option<bool>,
 ) -> Result<User> {
     find(session, name).await?;
+    let altered = alter_to_the_end(session, instance, name, password, admin).await;
+    session.or_roll_back(altered).await
+}
+
+async fn alter_to_the_end(
+    session: &Session,
+    instance: &Instance,
+    name: &str,
+    password: Option<&str>,
+    admin: Option<bool>,
+) -> Result<User> {
     let mut sql = BEGIN.to_owned();
     if let Some(password) = password {
         sql = format!(

@@ -82,6 +82,16 @@ impl Sockets {
     pub fn new(network: Network) -> Self {
         Self { network, open: 0 }
     }
+
+    /// Another call of the same component: what is open stays open.
+    pub fn go_on(&mut self, network: Network) {
+        self.network = network;
+    }
+
+    /// How many are open.
+    pub fn open(&self) -> u32 {
+        self.open
+    }
 }
 
 impl SocketsView<'_> {
