@@ -21,6 +21,11 @@ pub struct Host {
 impl Host {
     /// Start it and wait until it is ready. Also says how long that took.
     pub async fn start(data: &Path) -> (Self, Duration) {
+        Self::start_with(data, "").await
+    }
+
+    /// The same, with more of a configuration.
+    pub async fn start_with(data: &Path, more: &str) -> (Self, Duration) {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
         let address = listener.local_addr().expect("its address");
         drop(listener);
@@ -28,7 +33,7 @@ impl Host {
         // One key asks for all that the machine can do.
         let config = data.join("berth.toml");
         let pace = "[callers]\nrequests_per_second = 10000000\nburst = 10000000\n";
-        fs::write(&config, pace).expect("a configuration");
+        fs::write(&config, format!("{pace}{more}")).expect("a configuration");
         let start = Instant::now();
         let child = Command::new(binary())
             .arg("serve")
@@ -110,6 +115,21 @@ impl Host {
 
     pub async fn delete(&self, path: &str) -> (u16, Value) {
         self.send(self.client.delete(self.url(path))).await
+    }
+
+    /// Ask the other dialect. Whatever is asked for is there.
+    pub async fn rdb(&self, method: &str, path: &str, body: &Value) -> Value {
+        let method = method.parse().expect("a method");
+        let mut request = self.client.request(method, self.url(path));
+        request = request.header("X-Auth-Token", &self.key);
+        if !body.is_null() {
+            request = request.json(body);
+        }
+        let answer = request.send().await.expect("an answer");
+        let status = answer.status();
+        let shown = answer.json().await.expect("a body");
+        assert!(status.is_success(), "{path}: {status} {shown}");
+        shown
     }
 
     /// Poll the database closely until it has this status.

@@ -17,6 +17,7 @@ mod seed;
 mod stats;
 mod swap;
 mod table;
+mod users;
 
 use std::path::Path;
 
@@ -33,7 +34,7 @@ async fn main() {
         }
         [] => {
             figures(&[
-                "call", "swap", "hostile", "requests", "create", "listing", "idle", "proxy",
+                "call", "swap", "hostile", "requests", "create", "listing", "idle", "proxy", "users",
             ])
             .await
         }
@@ -52,9 +53,10 @@ async fn figures(names: &[&str]) {
             "listing" => listing::run().await,
             "idle" => idle::run().await,
             "proxy" => proxy::run().await,
+            "users" => users::run().await,
             other => {
                 eprintln!(
-                    "no figure is called {other}: create, call, swap, hostile, requests, listing, idle, proxy"
+                    "no figure is called {other}: create, call, swap, hostile, requests, listing, idle, proxy, users"
                 );
                 std::process::exit(2);
             }

@@ -11,6 +11,16 @@ impl Samples {
         self.0.push(time);
     }
 
+    /// Take the time of something, and keep it if it counts.
+    pub async fn time(&mut self, counts: bool, run: impl AsyncFnOnce()) {
+        let start = Instant::now();
+        run().await;
+        let took = start.elapsed();
+        if counts {
+            self.push(took);
+        }
+    }
+
     pub fn min(&self) -> Duration {
         self.0.iter().min().copied().unwrap_or_default()
     }

@@ -165,4 +165,25 @@ mod tests {
         let places = few.places(Shape::Pooled).unwrap();
         assert_eq!(places.available_permits(), *PLACES.start());
     }
+
+    #[test]
+    fn what_is_kept_has_places_of_its_own() {
+        let engines = Engines::new(1, 3).unwrap();
+        let places = engines.places(Shape::Pooled).unwrap();
+        assert_eq!(places.available_permits(), *PLACES.start());
+        // A module with a memory of one page.
+        let bytes = b"\0asm\x01\0\0\0\x05\x03\x01\0\x01";
+        let module = wasmtime::Module::new(engines.of(Shape::Pooled), bytes).unwrap();
+        let mut stores = Vec::new();
+        let mut make = || {
+            let mut store = wasmtime::Store::new(engines.of(Shape::Pooled), ());
+            let made = wasmtime::Instance::new(&mut store, &module, &[]);
+            stores.push(store);
+            made.is_ok()
+        };
+        for n in 0..*PLACES.start() + 3 {
+            assert!(make(), "{n}");
+        }
+        assert!(!make(), "there are no more than that");
+    }
 }

@@ -8,6 +8,7 @@ mod hostile;
 mod loading;
 mod network;
 mod sandbox;
+mod sessions;
 mod swap;
 
 use std::collections::{BTreeMap, BTreeSet};

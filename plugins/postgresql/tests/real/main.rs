@@ -2,6 +2,7 @@
 //! with the plan as it is, and with the server reached as the host reaches it.
 
 mod databases;
+mod kept;
 mod privileges;
 mod server;
 mod settings;
@@ -46,6 +47,7 @@ fn a_life(version: &str, mut server: Server) {
     users::live(version, &server);
     databases::live(&server);
     privileges::live(version, &server);
+    kept::live(&server);
 
     let log = server.log();
     for hidden in [

@@ -47,6 +47,29 @@ async fn a_build_is_kept_while_it_is_named_and_purged_after() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn no_build_goes_on_with_the_session_of_another() {
+    let place = Place::with(&[(FILE, &build(0))]);
+    let runtime = place.watch(&Arc::new(Book::default()), EAGER).await;
+    becomes_live(&runtime, &build(0)).await;
+    let it = instance(
+        InstanceId::generate(),
+        "remember",
+        Dial::Unix("probe.sock".into()),
+    );
+    let calls = async |engine: &dyn Engine| {
+        let listed = engine.users().unwrap().list_users(&it).await.unwrap();
+        listed[0].name.clone()
+    };
+    let first = engine(&runtime);
+    assert_eq!([calls(&*first).await, calls(&*first).await], ["1", "2"]);
+    place.put(FILE, &build(1));
+    becomes_live(&runtime, &build(1)).await;
+    let second = engine(&runtime);
+    assert_eq!([calls(&*second).await, calls(&*second).await], ["1", "2"]);
+    assert_eq!(calls(&*first).await, "1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_build_that_was_live_a_moment_ago_is_not_purged() {
     let place = Place::with(&[(FILE, &build(0))]);
     let runtime = place.watch(&Arc::new(Book::default()), EAGER).await;
