@@ -15,7 +15,8 @@ pub mod settings {
     pub use crate::bindings::settings::exports::berth::plugin::settings::Guest as Settings;
 }
 
-/// The ability `users`: named in [`engine!`](crate::engine!) by an engine that has it.
+/// The ability `users`: named in [`engine!`](crate::engine!) by an engine that has it. A connection that is kept in a
+/// global may be there in the next call about the same instance, and may be gone: the contract says when it may be used.
 pub mod users {
     pub use crate::bindings::users::exports::berth::plugin::users::{
         Database, Guest as Users, Permission, Privilege, User,

@@ -18,7 +18,8 @@
 //!
 //! The host calls each function in a sandbox of its own that ends with the call: nothing a plugin keeps in
 //! memory is there the next time, there are no files, no environment and no network but the
-//! instance's own members (plain `std::net`, at the addresses the call is given).
+//! instance's own members (plain `std::net`, at the addresses the call is given). Calls of [`engine::users`] may find
+//! what the last one about the same instance left, such as a connection, and must do without it as well.
 #![deny(missing_docs)]
 
 #[allow(missing_docs, unsafe_code, clippy::all)]
