@@ -34,7 +34,8 @@ async fn main() {
         }
         [] => {
             figures(&[
-                "call", "swap", "hostile", "requests", "create", "listing", "idle", "proxy", "users",
+                "call", "swap", "hostile", "requests", "create", "listing", "idle", "proxy",
+                "users",
             ])
             .await
         }

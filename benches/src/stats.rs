@@ -15,9 +15,13 @@ impl Samples {
     pub async fn time(&mut self, counts: bool, run: impl AsyncFnOnce()) {
         let start = Instant::now();
         run().await;
-        let took = start.elapsed();
+        self.keep(counts, start.elapsed());
+    }
+
+    /// Keep a time if it counts.
+    pub fn keep(&mut self, counts: bool, time: Duration) {
         if counts {
-            self.push(took);
+            self.push(time);
         }
     }
 
