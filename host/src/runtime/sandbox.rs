@@ -107,9 +107,10 @@ pub(super) struct State {
 
 impl Sandbox {
     pub fn new(on_call: OnCall, limits: &Limits) -> wasmtime::Result<Self> {
+        let sessions = Sessions::new(limits.kept, limits.idle);
         Ok(Self {
-            engines: Engines::new(limits.concurrent, limits.kept)?,
-            sessions: Arc::new(Sessions::new(limits.kept, limits.idle)),
+            engines: Engines::new(limits.concurrent, sessions.most())?,
+            sessions: Arc::new(sessions),
             on_call,
         })
     }

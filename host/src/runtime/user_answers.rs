@@ -4,10 +4,10 @@
 use std::collections::BTreeSet;
 
 use crate::model::user::{LogicalDatabase, Privilege, User};
-use crate::model::{Error, Result};
+use crate::model::{Error, InstanceId, Result};
 
 use super::answers::{MOST_BYTES, is_plain};
-use super::manifest::Manifest;
+use super::call::Build;
 
 const USERS: usize = 10_000;
 const DATABASES: usize = 10_000;
@@ -15,9 +15,10 @@ const PRIVILEGES: usize = 100_000;
 /// Longer than any engine's.
 const NAME_BYTES: usize = 128;
 
-/// Who was asked.
+/// Who was asked, and about what.
 pub(super) struct Asked<'a> {
-    pub manifest: &'a Manifest,
+    pub build: &'a Build,
+    pub instance: InstanceId,
 }
 
 impl Asked<'_> {
@@ -86,9 +87,11 @@ impl Asked<'_> {
         if sound {
             return Ok(answer);
         }
+        // Whoever answers so is not gone on with.
+        self.build.forget(self.instance);
         Err(Error::failed(format!(
             "the {what} of the plugin `{}` was refused: it is not what was asked for, or impossible",
-            self.manifest.name
+            self.build.manifest.name
         )))
     }
 }

@@ -14,9 +14,10 @@ use super::user_answers::Asked;
 use super::{Users, convert};
 
 impl Ability<wit::GuestIndices> {
-    fn asked(&self) -> Asked<'_> {
+    fn asked(&self, context: &InstanceContext) -> Asked<'_> {
         Asked {
-            manifest: &self.build.manifest,
+            build: &self.build,
+            instance: context.id,
         }
     }
 }
@@ -34,7 +35,7 @@ impl Users for Ability<wit::GuestIndices> {
             |engine, store| { engine.call_list_users(store, &instance) }
         );
         let found = call.answer(outcome)?.into_iter().map(user).collect();
-        self.asked().users(found)
+        self.asked(context).users(found)
     }
 
     async fn create_user(
@@ -56,7 +57,7 @@ impl Users for Ability<wit::GuestIndices> {
             }
         );
         let made = user(call.answer(outcome)?);
-        self.asked().user(made, name, Some(admin))
+        self.asked(context).user(made, name, Some(admin))
     }
 
     async fn change_user(
@@ -78,7 +79,7 @@ impl Users for Ability<wit::GuestIndices> {
             }
         );
         let changed = user(call.answer(outcome)?);
-        self.asked().user(changed, name, change.admin)
+        self.asked(context).user(changed, name, change.admin)
     }
 
     async fn delete_user(&self, context: &InstanceContext, name: &str) -> Result<()> {
@@ -109,7 +110,7 @@ impl Users for Ability<wit::GuestIndices> {
             |engine, store| { engine.call_list_databases(store, &instance, sizes) }
         );
         let found = call.answer(outcome)?.into_iter().map(database).collect();
-        self.asked().databases(found, sizes)
+        self.asked(context).databases(found, sizes)
     }
 
     async fn create_database(
@@ -127,7 +128,7 @@ impl Users for Ability<wit::GuestIndices> {
             |engine, store| { engine.call_create_database(store, &instance, name) }
         );
         let made = database(call.answer(outcome)?);
-        self.asked().database(made, name)
+        self.asked(context).database(made, name)
     }
 
     async fn delete_database(&self, context: &InstanceContext, name: &str) -> Result<()> {
@@ -159,7 +160,7 @@ impl Users for Ability<wit::GuestIndices> {
             |engine, store| { engine.call_list_privileges(store, &instance, of_user, in_database) }
         );
         let found = call.answer(outcome)?.into_iter().map(privilege).collect();
-        self.asked().privileges(found, of_user, in_database)
+        self.asked(context).privileges(found, of_user, in_database)
     }
 
     async fn set_privilege(
@@ -191,7 +192,7 @@ impl Users for Ability<wit::GuestIndices> {
             database: in_database.to_owned(),
             permission,
         };
-        self.asked()
+        self.asked(context)
             .privilege(privilege(call.answer(outcome)?), wanted)
     }
 }

@@ -93,6 +93,11 @@ async fn a_call_that_does_not_go_well_is_the_end_of_the_session() {
         assert_eq!(calls(&*engine, &it).await, 1, "{what}");
     }
     until_closed(listener.accept().await.unwrap().0).await;
+    // What it answers is not what was asked.
+    calls(&*engine, &it).await;
+    let lie = tell(&*engine, &it, "lie").await.unwrap_err();
+    assert!(lie.public().contains("was refused"), "{lie:?}");
+    assert_eq!(calls(&*engine, &it).await, 1);
 
     // Nobody waits for it any more.
     let given_up = tell(&*engine, &it, "connect and sleep");
