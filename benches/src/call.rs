@@ -119,6 +119,7 @@ fn spec() -> Spec {
             .chain(settings)
             .chain([long])
             .collect(),
+        init_settings: Vec::new(),
     }
 }
 

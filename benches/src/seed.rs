@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use berth::model::instance::{Endpoint, Name, NewInstance, Spec};
 use berth::model::operation::NewOperation;
 use berth::model::plugin::Secrets;
-use berth::model::resources::{GIB, NodeSize};
+use berth::model::policy::Policy;
+use berth::model::resources::{DEFAULT_STORAGE_CLASS, GIB, NodeSize};
 use berth::model::workload::{
     Command as Program, EndpointPlan, File, Init, Member, Port, SecretKind, SecretRequest, Stop,
     Volume, Workload,
@@ -113,6 +114,8 @@ fn instance(number: usize) -> NewInstance {
         plan: "db-s-1vcpu-1gb".into(),
         region: REGIONS[number % REGIONS.len()].into(),
         target: "local".into(),
+        storage_class: DEFAULT_STORAGE_CLASS.into(),
+        policy: Policy::default(),
         // Another host's: this one records and lists them, and looks after none of them.
         node: NodeName::new("elsewhere"),
         engine_digest: digest.clone(),
@@ -218,5 +221,6 @@ fn endpoint(number: usize) -> Endpoint {
         bind_address: "127.0.0.1".into(),
         host: "127.0.0.1".into(),
         port: u16::try_from(20_000 + number % 10_000).expect("below 30 000"),
+        inner_port: None,
     }
 }

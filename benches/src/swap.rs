@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use berth::model::instance::{Name, NewInstance, Spec};
-use berth::model::resources::{GIB, NodeSize};
+use berth::model::policy::Policy;
+use berth::model::resources::{DEFAULT_STORAGE_CLASS, GIB, NodeSize};
 use berth::model::{Digest, Instance, InstanceId, NodeName, OperationId, ProjectId};
 use berth::runtime::builds::Builds;
 use berth::runtime::{
@@ -204,6 +205,8 @@ impl Named {
                 plan: "small".into(),
                 region: "here".into(),
                 target: "paper".into(),
+                storage_class: DEFAULT_STORAGE_CLASS.into(),
+                policy: Policy::default(),
                 node: NodeName::new("node"),
                 engine_digest: Builds::digest_of(bytes),
                 target_digest: Digest::from_hex("0".repeat(64)),
