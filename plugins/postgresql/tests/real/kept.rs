@@ -14,7 +14,7 @@ pub fn live(server: &Server) {
     let it = || server.instance.clone();
     PostgreSql::create_user(it(), "kim".into(), PASSWORD.into(), false).expect("a user");
     let first = session(server);
-    for n in 0..10 {
+    for n in 0..3 {
         PostgreSql::list_users(it()).expect("a list");
         let password = Some(format!("{PASSWORD}{n}"));
         PostgreSql::change_user(it(), "kim".into(), password, Some(n % 2 == 0)).expect("a change");
@@ -39,7 +39,7 @@ pub fn live(server: &Server) {
 
 /// However quickly the next call comes.
 fn server_ends_it(server: &Server) {
-    for wait in ["", ", 5000"].repeat(10) {
+    for wait in ["", ", 5000"].repeat(2) {
         let before = session(server);
         let end = format!(
             "SELECT pg_terminate_backend(pid{wait}) FROM pg_stat_activity WHERE pid = {before}"
