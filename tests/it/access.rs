@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use berth_tests::real::{DataDir, Host, Process, psql_binary};
-use berth_tests::wait_for;
+use berth_tests::{not_tried, wait_for};
 use serde_json::{Value, json};
 
 use crate::lifecycle::{body, credentials, destroy};
@@ -220,7 +220,7 @@ impl Net {
     fn new() -> Option<Self> {
         let name = format!("berth{}", std::process::id());
         if !nix::unistd::geteuid().is_root() || !ip(&["netns", "add", &name]) {
-            println!("skipped: a network namespace needs root and iproute2");
+            not_tried("a network namespace needs root and iproute2");
             return None;
         }
         let net = Self(name);
@@ -242,7 +242,7 @@ impl Net {
         for command in commands {
             let words: Vec<&str> = command.split(' ').collect();
             if !ip(&words) {
-                println!("skipped: `ip {command}` is not possible on this machine");
+                not_tried(&format!("`ip {command}` is not possible on this machine"));
                 return None;
             }
         }
