@@ -14,6 +14,7 @@ mod openapi;
 mod plugin_swap;
 mod rdb;
 mod runtime;
+mod settings;
 mod shim;
 mod shutdown;
 mod store;
