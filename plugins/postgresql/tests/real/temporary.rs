@@ -23,8 +23,8 @@ pub fn live(version: &str, server: &Server) {
          CREATE FUNCTION pg_temp.two() RETURNS int LANGUAGE sql AS 'SELECT 2'; CREATE TYPE pg_temp.kind AS ENUM ('a')",
     );
     assert_eq!(made, "");
+    assert_eq!(read(server, "temp"), Permission::Readwrite, "{version}");
     for permission in [
-        Permission::Readwrite,
         Permission::Readwrite,
         Permission::Readonly,
         Permission::All,
