@@ -13,6 +13,7 @@ mod limits;
 mod openapi;
 mod plugin_swap;
 mod rdb;
+mod rdb_lists;
 mod runtime;
 mod settings;
 mod shim;
