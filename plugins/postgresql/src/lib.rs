@@ -13,6 +13,7 @@ mod kept;
 mod login;
 mod names;
 mod observe;
+mod ownership;
 mod plan;
 mod privileges;
 mod privileges_sql;

@@ -2,10 +2,13 @@
 //! with the plan as it is, and with the server reached as the host reaches it.
 
 mod databases;
+mod held;
 mod kept;
 mod privileges;
+mod removal;
 mod server;
 mod settings;
+mod temporary;
 mod users;
 
 use std::thread;
@@ -47,6 +50,8 @@ fn a_life(version: &str, mut server: Server) {
     users::live(version, &server);
     databases::live(&server);
     privileges::live(version, &server);
+    temporary::live(version, &server);
+    removal::live(version, &server);
     kept::live(&server);
 
     let log = server.log();
