@@ -11,7 +11,14 @@ use berth::model::Kind;
 use berth_tests::hostile::cases::{CASES, Case};
 use berth_tests::hostile::{Arena, End, GOOD_CALLS, SECRET, quantile};
 use berth_tests::pause;
+use berth_tests::wait::elapse;
 
+/// Attacks that are made very often, so that what little each of them leaves would be seen: of each way to end one that
+/// is quick.
+const REPEATED: [&str; 3] = ["panic", "thousands of sockets", "a secret in an argument"];
+const REPEATS: usize = 2_000;
+/// Bytes that an attack may leave on the average: allocators take some more now and then.
+const MOST_EACH: u64 = 4 << 10;
 /// Set for the process that the attacks run in: `all`, or a part of the names of those that are wanted.
 const ALONE: &str = "BERTH_TEST_HOSTILE";
 /// What the host may hold more after an attack than before: allocators keep some of what they were given.
@@ -81,6 +88,31 @@ async fn attacks() {
             (after as i64 - before as i64) >> 20,
         );
     }
+    for case in cases.iter().filter(|case| REPEATED.contains(&case.name)) {
+        let mut seen = Vec::new();
+        for times in [REPEATS / 4, REPEATS] {
+            for _ in 0..times {
+                wrong.extend(check(&arena, *case, &arena.attack(*case).await).err());
+            }
+            elapse(Duration::from_millis(500)).await;
+            seen.push((resident(), open_files()));
+        }
+        let [(before, had), (after, has)] = seen[..] else {
+            unreachable!("it was looked at twice")
+        };
+        let each = after.saturating_sub(before) / REPEATS as u64;
+        println!(
+            "{}: {REPEATS} more, {each} bytes and {} files more for each",
+            case.name,
+            has.saturating_sub(had) as f64 / REPEATS as f64
+        );
+        if each > MOST_EACH || has > had + 16 {
+            wrong.push(format!(
+                "{}: {each} bytes for each are kept, {has} files open",
+                case.name
+            ));
+        }
+    }
     wrong.dedup();
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
     assert!(!arena.somebody_connected().await);
@@ -140,6 +172,10 @@ async fn settled(wanted: u64) -> u64 {
         pause().await;
     }
     resident()
+}
+
+fn open_files() -> usize {
+    std::fs::read_dir("/proc/self/fd").unwrap().count()
 }
 
 /// Bytes of memory that this process has.

@@ -3,6 +3,7 @@
 
 pub mod cases;
 pub mod components;
+mod victim;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -21,11 +22,12 @@ use berth::runtime::{
     RuntimeConfig,
 };
 use tokio::io::AsyncReadExt;
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::UnixListener;
 
 use crate::fixture;
 use crate::wait::elapse;
 use cases::{Attack, Case, Whom};
+use victim::Victim;
 
 /// What the hostile component is given to keep.
 pub const SECRET: &str = "correct-horse-battery";
@@ -42,7 +44,7 @@ pub struct Arena {
     hostile: Arc<dyn Engine>,
     /// A member of the hostile instance, that accepts and is silent.
     own: InstanceId,
-    victim: TcpListener,
+    victim: Victim,
 }
 
 /// How an attack ended for whoever made the call.
@@ -91,7 +93,7 @@ impl Arena {
         let (good, hostile) = (engine("probe"), engine("hostile"));
         let own = InstanceId::generate();
         serve_silence(&runtime, own);
-        let victim = TcpListener::bind("127.0.0.1:0").await.expect("a listener");
+        let victim = Victim::open(&runtime, good.clone()).await;
         Arc::new(Self {
             dir,
             good,
@@ -191,14 +193,16 @@ impl Arena {
             Attack::Connect(whom) => {
                 let address = match whom {
                     Whom::Address(address) => address.to_owned(),
-                    Whom::Victim => self.victim.local_addr().expect("an address").to_string(),
+                    Whom::Victim => self.victim.address.clone(),
                 };
                 let spec = spec(&[("do", "connect"), ("to", &address)]);
-                self.hostile.bootstrap(&self.instance(spec)).await
+                let instance = self.instance(spec);
+                // While the victim's own addresses are in use.
+                tokio::join!(self.hostile.bootstrap(&instance), self.victim.live()).0
             }
-            Attack::Dial(socket) => {
+            Attack::DialVictim => {
                 let mut instance = self.instance(spec(&[]));
-                instance.dials[0].dial = Dial::Unix(socket.to_owned());
+                instance.dials[0].dial = Dial::Unix(self.victim.socket.clone());
                 self.hostile.observe(&instance).await.map(drop)
             }
             Attack::Write(path) => self.write(id, path).await,
@@ -216,9 +220,10 @@ impl Arena {
 
     /// Whether anybody was reached who should not have been.
     pub async fn somebody_connected(&self) -> bool {
-        tokio::time::timeout(Duration::from_millis(1), self.victim.accept())
-            .await
-            .is_ok()
+        // What was accepted is counted by then.
+        self.victim.live().await;
+        elapse(Duration::from_millis(10)).await;
+        self.victim.was_reached()
     }
 
     async fn write(&self, id: InstanceId, path: &str) -> Result<(), Error> {
