@@ -28,6 +28,34 @@ fn rules() -> Vec<(String, bool)> {
     ]
 }
 
+/// What fails while a store that failed is being mended: the first line has it fail, the second is met then.
+fn rules_of_mending() -> Vec<String> {
+    let met = [
+        format!("read db 0 {BROKEN}"),
+        format!("read db 5 {BROKEN} 0 once"),
+        format!("write snap.* 0 {FULL}"),
+        format!("sync snap.* 0 {BROKEN} 0 once"),
+        format!("rename snap.* 0 {BROKEN}"),
+    ];
+    met.map(|met| format!("sync db 2 {BROKEN} 0 once\n{met}"))
+        .to_vec()
+}
+
+/// What fails while a store is opened.
+fn rules_of_opening() -> Vec<String> {
+    vec![
+        format!("read db 0 {BROKEN}"),
+        format!("read db 1 {BROKEN} 0 once"),
+        format!("read db 40 {BROKEN}"),
+        format!("write snap.* 0 {FULL}"),
+        format!("write snap.* 0 {BROKEN} 5"),
+        "write snap.* 0 kill 5".to_owned(),
+        format!("sync snap.* 0 {BROKEN}"),
+        format!("rename snap.* 0 {BROKEN}"),
+        "rename snap.* 0 kill".to_owned(),
+    ]
+}
+
 /// A child that commits until the rule strikes, and what it said when it had ended.
 async fn struck(stand: &Stand, steps: &[Step], rule: &str) -> (std::process::Output, bool) {
     let child = stand.start(steps);
@@ -79,18 +107,57 @@ async fn after_a_fault_nothing_counts_as_taken_that_is_not_on_the_disk() {
 
 #[tokio::test]
 async fn a_store_that_failed_works_again_when_the_disk_does() {
-    for (rule, dies) in rules() {
-        if dies {
-            continue;
-        }
+    let rules = rules().into_iter().filter(|(_, dies)| !dies);
+    for rule in rules.map(|(rule, _)| rule).chain(rules_of_mending()) {
         let stand = Stand::new();
         let steps = [Step::UntilItFails, Step::Mended, Step::Small(30), Step::Die];
         let (output, struck) = struck(&stand, &steps, &rule).await;
         let said = String::from_utf8_lossy(&output.stdout);
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(struck, "{rule} did not strike: {said}{errors}");
+        for (number, _) in rule.lines().enumerate() {
+            let struck = stand.rule().with_extension(format!("struck-{number}"));
+            assert!(struck.exists(), "line {number} of {rule} did not strike");
+        }
         assert!(said.contains("\nmended"), "{rule}: {said}{errors}");
         assert_eq!(said.matches("\nfailed").count(), WRITERS, "{rule}: {said}");
+        intact(&stand, &steps, &rule);
+    }
+}
+
+#[tokio::test]
+async fn a_disk_that_fails_while_a_store_is_opened_costs_nothing_of_it() {
+    let stand = Stand::new();
+    let run = async |steps: &[Step]| {
+        let child = stand.start(steps);
+        let ended = tokio::task::spawn_blocking(move || child.wait_with_output().unwrap());
+        ended.await.unwrap()
+    };
+    let mut steps = vec![Step::Small(60), Step::Large(2), Step::Die];
+    run(&steps).await;
+    for rule in rules_of_opening() {
+        for left in std::fs::read_dir(stand.rule().parent().unwrap()).unwrap() {
+            let left = left.unwrap().path();
+            if left.file_stem() == stand.rule().file_stem() {
+                std::fs::remove_file(left).unwrap();
+            }
+        }
+        stand.set_rule(&rule);
+        // What it opens and takes a commit for, the fault did not count for.
+        let before = stand.acknowledged()[0];
+        let output = run(&[Step::Small(1), Step::Die]).await;
+        steps.push(Step::Small(1));
+        let errors = [output.stdout, output.stderr].concat();
+        let errors = String::from_utf8_lossy(&errors);
+        let struck = stand.rule().with_extension("struck").exists();
+        assert!(struck, "{rule} did not strike: {errors}");
+        let opened = stand.acknowledged()[0] > before;
+        if !opened && !rule.contains("kill") {
+            let says_why = ["the store in", "Input/output error"];
+            let says_why = says_why.iter().any(|why| errors.contains(why));
+            assert!(says_why, "{rule}: {errors}");
+        }
+        println!("{}: {}", rule, if opened { "opened" } else { "refused" });
         intact(&stand, &steps, &rule);
     }
 }

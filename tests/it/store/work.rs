@@ -258,7 +258,12 @@ async fn child() {
                 continue;
             }
             Step::Mended => {
-                std::fs::remove_file(std::env::var_os("FAULTFS_RULE").unwrap()).unwrap();
+                let rule = PathBuf::from(std::env::var_os("FAULTFS_RULE").unwrap());
+                let lines = std::fs::read_to_string(&rule).unwrap().lines().count();
+                let struck = |line| rule.with_extension(format!("struck-{line}")).exists();
+                let all = async || (0..lines).all(struck).then_some(());
+                wait_for("every line of the rule to strike", all).await;
+                std::fs::remove_file(&rule).unwrap();
                 let take = async || store.commit(probe()).await.ok();
                 wait_for("the store to work again", take).await;
                 done = counts(&store).await;
