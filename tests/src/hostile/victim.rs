@@ -1,6 +1,7 @@
 //! Whom the hostile component must not reach: another instance, with members that really listen at virtual addresses
 //! of their own, and calls of its own that go on while attacks do.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -8,9 +9,10 @@ use berth::model::InstanceId;
 use berth::model::plugin::{InstanceContext, MemberDial};
 use berth::model::workload::Dial;
 use berth::runtime::{Engine, Runtime};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
 
 use super::{endpoint, secrets, spec};
+use crate::wait::wait_for;
 
 /// Member, its port's name and number, and the socket that stands behind it. In its own calls they have the addresses
 /// 10.0.0.1:4000, 10.0.0.1:22 and 10.0.0.2:4000.
@@ -25,12 +27,12 @@ pub struct Victim {
     engine: Arc<dyn Engine>,
     context: InstanceContext,
     /// The address of a port of the machine, as an endpoint has one.
-    pub address: String,
+    pub address: SocketAddr,
     /// A path that leads from another instance's run directory to one of its sockets.
     pub socket: String,
-    /// How often anybody connected, to anything of it.
-    reached: Arc<AtomicUsize>,
-    /// How often that was one of its own calls.
+    /// How often anybody connected to each of the sockets, and to the port.
+    reached: [Arc<AtomicUsize>; MEMBERS.len() + 1],
+    /// How many calls of its own there were: each connects to every socket once.
     own: AtomicUsize,
 }
 
@@ -39,8 +41,9 @@ impl Victim {
         let id = InstanceId::generate();
         let scope = runtime.directories().of(id, None);
         scope.prepare().expect("directories");
-        let reached = Arc::new(AtomicUsize::new(0));
-        for (_, _, _, socket) in MEMBERS {
+        let reached: [Arc<AtomicUsize>; MEMBERS.len() + 1] = Default::default();
+        let (port, sockets) = reached.split_last().expect("there is a port");
+        for ((_, _, _, socket), reached) in MEMBERS.iter().zip(sockets) {
             let listener = UnixListener::bind(scope.run_dir.join(socket)).expect("a socket");
             let reached = reached.clone();
             tokio::spawn(async move {
@@ -50,11 +53,11 @@ impl Victim {
             });
         }
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a listener");
-        let address = listener.local_addr().expect("an address").to_string();
-        let count = reached.clone();
+        let address = listener.local_addr().expect("an address");
+        let port = port.clone();
         tokio::spawn(async move {
             while listener.accept().await.is_ok() {
-                count.fetch_add(1, Ordering::SeqCst);
+                port.fetch_add(1, Ordering::SeqCst);
             }
         });
         let dials = MEMBERS.map(|(member, port_name, number, socket)| MemberDial {
@@ -64,7 +67,7 @@ impl Victim {
             dial: Dial::Unix(socket.into()),
         });
         let run_dir = scope.run_dir.file_name().expect("a name").to_string_lossy();
-        let victim = Self {
+        Self {
             engine,
             context: InstanceContext {
                 id,
@@ -79,23 +82,36 @@ impl Victim {
             socket: format!("../{run_dir}/{}", MEMBERS[0].3),
             reached,
             own: AtomicUsize::new(0),
-        };
-        victim.live().await;
-        assert!(!victim.was_reached(), "it is alone");
-        victim
+        }
     }
 
     /// A call of its own: it reaches every member, by the addresses that the attacks try.
     pub async fn live(&self) {
         let seen = self.engine.observe(&self.context).await;
         let seen = seen.expect("its own members are reached");
-        assert_eq!(seen.len(), MEMBERS.len(), "{seen:?}");
+        let names: Vec<&str> = seen.iter().map(|member| &*member.member).collect();
+        assert_eq!(names, ["main", "other"], "{seen:?}");
         assert!(seen.iter().all(|member| member.ready), "{seen:?}");
-        self.own.fetch_add(MEMBERS.len(), Ordering::SeqCst);
+        self.own.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// Whether anybody else ever connected.
-    pub fn was_reached(&self) -> bool {
-        self.reached.load(Ordering::SeqCst) > self.own.load(Ordering::SeqCst)
+    /// Whether anybody else ever connected. To be asked once, when nobody tries any more.
+    pub async fn was_reached(&self) -> bool {
+        // Whoever came before this one is counted when it is: connections are accepted in their order.
+        self.live().await;
+        let last = TcpStream::connect(self.address).await;
+        drop(last.expect("its port is reached"));
+        let own = self.own.load(Ordering::SeqCst);
+        let (port, sockets) = self.reached.split_last().expect("there is a port");
+        let expected = sockets.iter().map(|count| (count, own));
+        let mut reached = false;
+        for (count, own) in expected.chain([(port, 1)]) {
+            let count = wait_for("its own connections to be counted", async || {
+                let count = count.load(Ordering::SeqCst);
+                (count >= own).then_some(count)
+            });
+            reached |= count.await > own;
+        }
+        reached
     }
 }
