@@ -211,8 +211,8 @@ async fn an_import_that_is_killed_is_begun_again() {
 async fn what_a_failing_disk_keeps_from_being_whole_is_not_there() {
     let data = DataDir::new();
     drop(Host::start(&data).await);
-    let out = DataDir::new();
-    let (text, rule) = (out.path().join("records"), out.path().join("rule"));
+    let (out, beside) = (DataDir::new(), tempfile::tempdir().unwrap());
+    let (text, rule) = (out.path().join("records"), beside.path().join("rule"));
     let under = |words: &[&str], at: &Path, watched: &Path, told: &str| {
         fs::write(&rule, told).unwrap();
         let _ = fs::remove_file(rule.with_extension("struck"));

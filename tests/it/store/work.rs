@@ -155,6 +155,20 @@ impl Stand {
         std::fs::rename(new, self.rule()).unwrap();
     }
 
+    /// Whether the rule has struck.
+    pub fn struck(&self) -> bool {
+        self.rule().with_extension("struck").exists()
+    }
+
+    /// As if there had been none.
+    pub fn forget_rule(&self) {
+        for left in std::fs::read_dir(self.dir.path()).unwrap().flatten() {
+            if left.path().file_stem() == self.rule().file_stem() {
+                std::fs::remove_file(left.path()).unwrap();
+            }
+        }
+    }
+
     /// How many commits of each writer were acknowledged.
     pub fn acknowledged(&self) -> [u64; WRITERS] {
         let text = std::fs::read_to_string(self.root().join("acks")).unwrap_or_default();
