@@ -13,7 +13,8 @@ KEY_FILE=${2:-/var/lib/berth-demo/data/admin.key}
 REGION=/rdb/v1/regions/fr-par
 PASSWORD=${TOUR_PASSWORD:-S3cret!pw}
 
-# The key and passwords go through files of ours, not through an argument list that others can read.
+# The key and passwords go through files of ours and the environment, not through an argument list that others can read.
+export PASSWORD
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 printf 'X-Auth-Token: %s\n' "$(<"$KEY_FILE")" >"$folder/header"
@@ -36,8 +37,8 @@ until_ready() {
 }
 
 engine=$(berth GET /database-engines | jq -r '.engines[0].versions | map(select((.disabled or .beta) | not)) | .[0].name')
-created=$(jq -n --arg engine "$engine" --arg password "$PASSWORD" --arg name "tour-$$" \
-  '{name: $name, engine: $engine, user_name: "boss", password: $password, node_type: "db-dev-s", tags: ["tour"]}' |
+created=$(jq -n --arg engine "$engine" --arg name "tour-$$" \
+  '{name: $name, engine: $engine, user_name: "boss", password: env.PASSWORD, node_type: "db-dev-s", tags: ["tour"]}' |
   berth POST /instances)
 id=$(jq -r .id <<<"$created")
 jq '{id, status, engine, volume}' <<<"$created"
@@ -48,7 +49,7 @@ jq . <<<"$endpoint"
 berth GET "/instances/$id/certificate?dl=1" >"$folder/ca.pem"
 head -n 1 "$folder/ca.pem"
 
-jq -n --arg password "$PASSWORD" '{name: "reader", password: $password, is_admin: false}' |
+jq -n '{name: "reader", password: env.PASSWORD, is_admin: false}' |
   berth POST "/instances/$id/users"
 berth POST "/instances/$id/databases" <<<'{"name": "shop"}'
 berth PUT "/instances/$id/privileges" \

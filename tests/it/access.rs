@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use berth_tests::real::{DataDir, Host, Process, psql_binary};
-use berth_tests::wait_for;
+use berth_tests::{not_tried, wait_for};
 use serde_json::{Value, json};
 
 use crate::lifecycle::{body, credentials, destroy};
@@ -220,7 +220,7 @@ impl Net {
     fn new() -> Option<Self> {
         let name = format!("berth{}", std::process::id());
         if !nix::unistd::geteuid().is_root() || !ip(&["netns", "add", &name]) {
-            println!("skipped: a network namespace needs root and iproute2");
+            not_tried("a network namespace needs root and iproute2");
             return None;
         }
         let net = Self(name);
@@ -242,7 +242,7 @@ impl Net {
         for command in commands {
             let words: Vec<&str> = command.split(' ').collect();
             if !ip(&words) {
-                println!("skipped: `ip {command}` is not possible on this machine");
+                not_tried(&format!("`ip {command}` is not possible on this machine"));
                 return None;
             }
         }
@@ -376,7 +376,7 @@ async fn start(data: &DataDir) -> Host {
     Host::start_with(data, &["--config", config.to_str().unwrap()]).await
 }
 
-async fn running(host: &Host, name: &str, more: Value) -> String {
+pub async fn running(host: &Host, name: &str, more: Value) -> String {
     let mut wanted = body(name);
     wanted["region"] = "fr-par".into();
     let pairs = more.as_object().cloned().unwrap_or_default();
@@ -395,7 +395,7 @@ async fn by_name(host: &Host, name: &str) -> Value {
     all.find(|shown| shown["name"] == name).unwrap().clone()
 }
 
-async fn uuid(host: &Host, name: &str) -> String {
+pub async fn uuid(host: &Host, name: &str) -> String {
     let path = format!("/rdb/v1/regions/fr-par/instances?name={name}");
     let (status, listed) = rdb(host, "GET", &path, &Value::Null).await;
     assert_eq!(status, 200, "{listed}");
@@ -431,7 +431,7 @@ async fn change(host: &Host, method: &str, uuid: &str, networks: &[&str]) {
     .await;
 }
 
-async fn rdb(host: &Host, method: &str, path: &str, body: &Value) -> (u16, Value) {
+pub async fn rdb(host: &Host, method: &str, path: &str, body: &Value) -> (u16, Value) {
     let client = reqwest::Client::new();
     let mut request = client
         .request(method.parse().unwrap(), format!("{}{path}", host.base()))

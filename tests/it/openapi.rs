@@ -50,6 +50,8 @@ async fn every_answer_is_as_the_document_says() {
     host.wait_status(&asleep, "stopped").await;
     let (offer_of_rdb, places) = other_offer(&host).await;
 
+    let keys = host.get("/admin/v1/keys").await.expect(200);
+    let own = &keys["keys"][0];
     let home = Path::new(env!("CARGO_MANIFEST_DIR")).join("schemathesis");
     let output = Command::new(&program)
         .arg("--config-file")
@@ -66,6 +68,10 @@ async fn every_answer_is_as_the_document_says() {
         )
         .env("BERTH_OTHER_OFFER", offer_of_rdb.to_string())
         .env("BERTH_OTHER_PLACES", places.to_string())
+        .env(
+            "BERTH_OWN_KEY",
+            json!([own["id"], own["access_key"]]).to_string(),
+        )
         .current_dir(data.path())
         .kill_on_drop(true)
         .output()

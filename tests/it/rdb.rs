@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use berth_tests::not_tried;
 use berth_tests::real::{DataDir, Host, berth_binary, psql_binary};
 use serde_json::{Value, json};
 use tokio::process::Command;
@@ -37,8 +38,7 @@ organization = "{ORGANIZATION}"
 async fn every_method_of_the_python_client() {
     let python = installed("python/bin/python");
     if !python.exists() {
-        skipped(&python);
-        return;
+        return skipped(&python);
     }
     let data = DataDir::new();
     let host = start(&data, "30520-30529").await;
@@ -51,8 +51,7 @@ async fn every_method_of_the_python_client() {
 async fn what_the_javascript_client_does_in_its_own_way() {
     let modules = installed("js/node_modules");
     if !modules.exists() {
-        skipped(&modules);
-        return;
+        return skipped(&modules);
     }
     let data = DataDir::new();
     let host = start(&data, "30530-30539").await;
@@ -124,8 +123,8 @@ fn installed(what: &str) -> PathBuf {
 }
 
 fn skipped(missing: &Path) {
-    println!(
-        "skipped: there is no {}; scripts/install-sdks.sh says why",
-        missing.display()
-    );
+    let missing = missing.display();
+    not_tried(&format!(
+        "there is no {missing}; scripts/install-sdks.sh says why"
+    ));
 }

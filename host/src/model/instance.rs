@@ -38,6 +38,7 @@ pub struct Instance {
     pub engine_digest: Digest,
     pub target_digest: Digest,
     pub created_at: Timestamp,
+    /// When an operation changed it last. What was seen of its servers before says nothing of it any more.
     pub updated_at: Timestamp,
     pub deleted_at: Option<Timestamp>,
 }

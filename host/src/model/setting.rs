@@ -65,6 +65,10 @@ impl SettingSchema {
                 _ => Err(problem("is not a boolean")),
             },
             SettingKind::Integer { minimum, maximum } => match value.parse::<i64>() {
+                // An engine may read leading zeros as the mark of another base.
+                Ok(number) if number.to_string() != value => {
+                    Err(problem("is not written in plain digits"))
+                }
                 Ok(number) if (*minimum..=*maximum).contains(&number) => Ok(()),
                 Ok(_) => Err(problem("is out of range")),
                 Err(_) => Err(problem("is not a whole number")),

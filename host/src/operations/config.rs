@@ -29,6 +29,8 @@ pub struct NodeConfig {
     pub lease: Duration,
     /// How long a creation may take.
     pub create_deadline: Duration,
+    /// How long a server may take to come up with other settings before it gets the old ones back.
+    pub configure_deadline: Duration,
     /// How long a stopping host waits for the steps that are under way.
     pub shutdown_grace: Duration,
     pub clock: Clock,
@@ -47,6 +49,7 @@ impl NodeConfig {
             concurrency: 32,
             lease: Duration::from_secs(30),
             create_deadline: Duration::from_secs(600),
+            configure_deadline: Duration::from_secs(600),
             shutdown_grace: Duration::from_secs(10),
             clock: Clock::system(),
             on_end: OnEnd::default(),
@@ -59,10 +62,10 @@ impl NodeConfig {
     pub fn deadline(&self, kind: OperationKind) -> Option<Timestamp> {
         match kind {
             OperationKind::Create => Some(self.clock.after(self.create_deadline)),
+            OperationKind::Configure => Some(self.clock.after(self.configure_deadline)),
             OperationKind::Stop
             | OperationKind::Start
             | OperationKind::Restart
-            | OperationKind::Configure
             | OperationKind::SetAccess
             | OperationKind::RenewCertificate
             | OperationKind::Delete => None,

@@ -35,6 +35,8 @@ pub struct State {
     waiting: Option<Vec<String>>,
     /// So that what was mended long ago is not held against it.
     restarts: Restarts,
+    /// Once the old ones were brought back: whether it serves with them.
+    brought_back: Option<bool>,
 }
 
 impl State {
@@ -120,10 +122,15 @@ impl Workflow for Configure {
                 if context.is_preempted() => {}
             Step::Provision => {
                 let before = plan(context, before).await?;
-                members::bring_back(context, before, &state.restarts).await?;
+                let serves = members::bring_back(context, before, &state.restarts).await?;
+                state.brought_back = Some(serves);
             }
             // It may be one that cannot run, and would not be started anew for a while.
-            Step::Restart if state.must_restart() => members::stop(context).await?,
+            Step::Restart if state.must_restart() => {
+                members::stop(context).await?;
+                // What the new ones cost is not held against the old ones.
+                state.restarts = members::restarts(context).await?;
+            }
             Step::Reload | Step::Restart | Step::Serve => {}
         }
         Ok(Changes::default())
@@ -131,6 +138,16 @@ impl Workflow for Configure {
 
     fn undone() -> Changes {
         Changes::default()
+    }
+
+    fn told(state: &State, why: String) -> String {
+        match state.brought_back {
+            None => why,
+            Some(true) => format!("{why}\nThe database runs with the settings that it had before."),
+            Some(false) => format!(
+                "{why}\nThe database has the settings back that it had before, and does not come up with them either."
+            ),
+        }
     }
 }
 

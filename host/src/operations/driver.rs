@@ -68,6 +68,10 @@ impl Driver<'_> {
                         Outcome::Failed | Outcome::Cancelled => W::undone(),
                     };
                     let failure = operation.failure.clone();
+                    let failure = match outcome {
+                        Outcome::Succeeded | Outcome::Cancelled => failure,
+                        Outcome::Failed => failure.map(|why| W::told(&state, why)),
+                    };
                     self.finish(outcome, failure, changes, |_| {}).await?
                 }
             };

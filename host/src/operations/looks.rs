@@ -1,6 +1,8 @@
-//! Since when the looks at an instance fail. A look that fails says nothing of the server, so it is looked at again,
-//! but not for ever. Only looks count: a server that takes its time, and a time without a host, do not.
+//! Since when the looks at an instance fail, and since when something of it is waited for. A look that fails says
+//! nothing of the server, so it is looked at again, but not for ever. Only looks count: a server that takes its time, and
+//! a time without a host, do not.
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -18,6 +20,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 #[derive(Debug, Default)]
 pub struct Looks {
     failing_since: Mutex<Option<Instant>>,
+    waiting_since: Mutex<BTreeMap<(&'static str, &'static str), Instant>>,
 }
 
 impl Looks {
@@ -39,6 +42,16 @@ impl Looks {
             }
             later @ Stop::Retry { .. } => later,
         }
+    }
+
+    /// For how long this step has been waiting for that: since it was asked for the first time.
+    pub fn waited(&self, step: &'static str, what: &'static str) -> Duration {
+        let mut since = self
+            .waiting_since
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let since = since.entry((step, what)).or_insert_with(Instant::now);
+        since.elapsed()
     }
 
     fn failing_since(&self) -> MutexGuard<'_, Option<Instant>> {

@@ -17,6 +17,10 @@ pub type Restarts = BTreeMap<String, u32>;
 /// A server that was started again so often will not come up.
 const MOST_RESTARTS: u32 = 5;
 const LOG_BYTES: u32 = 1_500;
+/// One that runs is asked for so long to take its files anew.
+const RELOAD_FOR: Duration = Duration::from_secs(20);
+/// One that runs is waited for so long where there is no way but to go on.
+const SERVE_FOR: Duration = Duration::from_secs(300);
 
 /// Have the target make what is recorded, and start it. What is there already is left as it is.
 pub async fn apply(context: &Context<'_>) -> StepResult {
@@ -86,8 +90,8 @@ pub async fn stop(context: &Context<'_>) -> Result<(), Stop> {
     Ok(context.target()?.stop(&about).await?)
 }
 
-/// Have the running servers take their files anew. Answers which settings wait for a restart; none when the engine
-/// cannot say, which leaves a restart.
+/// Have the running servers take their files anew. Answers which settings wait for a restart; none when nobody can
+/// say, the engine or a server that does not run, which leaves a restart.
 pub async fn reload(context: &Context<'_>) -> Result<Option<Vec<String>>, Stop> {
     let engine = context.engine()?;
     let Some(settings) = engine.settings() else {
@@ -97,9 +101,49 @@ pub async fn reload(context: &Context<'_>) -> Result<Option<Vec<String>>, Stop> 
     let statuses = context.target()?.observe(&about).await;
     let statuses = statuses.map_err(|error| context.looks.failed(error))?;
     context.looks.succeeded();
+    if !all_run(&about.workload, &statuses) {
+        return Ok(None);
+    }
     let instance =
         instance_context_of(context.repo, &context.instance, &about.workload, &statuses).await?;
-    Ok(Some(settings.reload(&instance).await?))
+    match settings.reload(&instance).await.map_err(Stop::from) {
+        Ok(waiting) => Ok(Some(waiting)),
+        // It may be one that never will, or wait for just these settings.
+        Err(Stop::Retry { .. }) if context.waited("reload") > RELOAD_FOR => Ok(None),
+        Err(stop) => Err(stop),
+    }
+}
+
+/// Whether every member's server runs now.
+pub async fn are_up(context: &Context<'_>) -> Result<bool, Stop> {
+    let about = context.target_context().await?;
+    let observed = context.target()?.observe(&about).await;
+    let observed = observed.map_err(|error| context.looks.failed(error))?;
+    context.looks.succeeded();
+    Ok(all_run(&about.workload, &observed))
+}
+
+fn all_run(workload: &Workload, observed: &[MemberStatus]) -> bool {
+    let runs = |status: &MemberStatus| matches!(status.state, MemberState::Running { .. });
+    let mut members = workload.members.iter();
+    members.all(|member| {
+        let mut statuses = observed.iter();
+        statuses.any(|status| status.member == member.name && runs(status))
+    })
+}
+
+/// See that clients are served, where there is no other way but to go on: of a server that does not come up the
+/// instance's health says so. Answers whether they are.
+pub async fn serve_if_it_can(context: &Context<'_>, before: &Restarts) -> Result<bool, Stop> {
+    match serve(context, before).await {
+        Ok(_) => Ok(true),
+        Err(Stop::Retry { .. }) if context.waited("serve") > SERVE_FOR => Ok(false),
+        Err(later @ Stop::Retry { .. }) => Err(later),
+        Err(Stop::Fail { why }) => {
+            tracing::warn!(instance = %context.instance.id, "does not come up: {why}");
+            Ok(false)
+        }
+    }
 }
 
 /// Have every server end and start anew. Repeated before they have ended, it goes on with that; afterwards they are
@@ -110,19 +154,31 @@ pub async fn renew(context: &Context<'_>) -> Result<(), Stop> {
     Ok(())
 }
 
-/// Have what was planned before run again, and see that it does.
+/// Have what was planned before run again. Answers whether it serves.
 pub async fn bring_back(
     context: &Context<'_>,
     before: Workload,
     restarts: &Restarts,
-) -> Result<(), Stop> {
+) -> Result<bool, Stop> {
     let mut deployment = context.target_context().await?;
     deployment.secrets = context.repo.secrets(context.instance.id).await?;
     deployment.workload = before;
     context.target()?.apply(&deployment).await?;
-    reload(context).await?;
-    serve(context, restarts).await?;
-    Ok(())
+    let taken = match reload(context).await {
+        Ok(taken) => taken.is_some(),
+        Err(later @ Stop::Retry { .. }) => return Err(later),
+        Err(Stop::Fail { why }) => {
+            tracing::warn!(instance = %context.instance.id, "does not take its old settings: {why}");
+            false
+        }
+    };
+    // One that runs and cannot be asked may run with the new ones: a fresh start is the only way left, and for that
+    // nobody waits any more.
+    if !taken && context.engine()?.settings().is_some() && are_up(context).await? {
+        renew(context).await?;
+        return Ok(false);
+    }
+    serve_if_it_can(context, restarts).await
 }
 
 pub async fn workload(context: &Context<'_>) -> Result<Workload, Stop> {

@@ -68,7 +68,11 @@ impl Workflow for RenewCertificate {
                 }
                 Ok(Changes::default())
             }
-            Step::Serve => members::serve(context, &state.restarts).await,
+            // One that does not come up will take them once it does.
+            Step::Serve => {
+                members::serve_if_it_can(context, &state.restarts).await?;
+                Ok(Changes::default())
+            }
         }
     }
 

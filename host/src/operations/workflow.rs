@@ -48,6 +48,11 @@ pub trait Workflow: Send + Sync + 'static {
 
     /// What is recorded of the instance once all is undone, in the commit that ends the operation.
     fn undone() -> Changes;
+
+    /// Why it failed, as it is told once all is undone: also how the instance is left, where that is not plain.
+    fn told(_: &Self::State, why: String) -> String {
+        why
+    }
 }
 
 /// What becomes of an operation when a step cannot be done.
@@ -143,6 +148,11 @@ impl Context<'_> {
     /// How long the step has been under way, over all its attempts.
     pub fn elapsed(&self) -> Duration {
         Duration::try_from(self.now().duration_since(self.started_at)).unwrap_or(Duration::ZERO)
+    }
+
+    /// For how long this step has been waiting for that, in this process.
+    pub fn waited(&self, what: &'static str) -> Duration {
+        self.looks.waited(self.step, what)
     }
 
     /// The engine build that the instance was begun with.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{Caller, Control, InstanceRef, unbroken};
 use crate::model::access::{AccessRule, LONGEST_DESCRIPTION, MOST_RULES, Network};
+use crate::model::instance::Endpoint;
 use crate::model::{Error, FieldProblem, Instance, OperationKind, Result};
 
 /// What of an instance's rules is to be changed.
@@ -35,6 +36,7 @@ impl Control {
             if wanted == instance.policy.access && instance.operation.is_none() {
                 return Ok(instance);
             }
+            control.check_enforced(&instance)?;
             let operation = control
                 .executor()
                 .new_operation(OperationKind::SetAccess, caller.request_id);
@@ -48,6 +50,19 @@ impl Control {
         })
         .await
     }
+
+    /// An instance from before its target stood in front of it serves its endpoints itself: nobody would keep
+    /// anybody out.
+    fn check_enforced(&self, instance: &Instance) -> Result<()> {
+        let target = self.plugins().target_build(&instance.target_digest)?;
+        let bare = |endpoint: &Endpoint| endpoint.inner_port.is_none();
+        if target.description().needs_inner_ports && instance.endpoints.iter().any(bare) {
+            return Err(Error::unsupported(
+                "the database was made before access rules could be enforced: make another one and move the data there",
+            ));
+        }
+        Ok(())
+    }
 }
 
 fn check(change: &AccessChange) -> Result<()> {
@@ -60,7 +75,7 @@ fn check(change: &AccessChange) -> Result<()> {
         let odd = rule.description.chars().any(char::is_control);
         (too_long || odd).then(|| {
             let help = format!("one line of at most {LONGEST_DESCRIPTION} bytes");
-            FieldProblem::new(format!("rules.{at}.description"), "is not allowed", help)
+            FieldProblem::new(format!("rules[{at}].description"), "is not allowed", help)
         })
     };
     let problems: Vec<_> = rules.iter().enumerate().filter_map(problem).collect();

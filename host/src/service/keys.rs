@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::{Caller, Control, unbroken};
 use crate::model::project::{ApiKey, Role};
-use crate::model::{ConflictReason, Error, FieldProblem, KeyId, ProjectId, Result, Secret};
+use crate::model::{Error, FieldProblem, KeyId, ProjectId, Result, Secret};
 use crate::store::repo::Repo;
 
 /// What a new key shall be.
@@ -112,13 +112,6 @@ pub async fn revoke(repo: &Repo, which: &str) -> Result<()> {
     let named = |key: &&ApiKey| key.id.to_string() == which || key.id.access_key() == which;
     let key = keys.iter().find(named);
     let key = key.ok_or_else(|| Error::not_found("there is no such key"))?;
-    let admins = keys.iter().filter(|key| key.role == Role::Admin).count();
-    if key.role == Role::Admin && admins == 1 {
-        return Err(Error::conflict(
-            ConflictReason::NotAllowedNow,
-            "it is the only admin key: make another one first",
-        ));
-    }
     repo.delete_api_key(key.id).await
 }
 

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use super::{Caller, Control, InstanceRef, unbroken};
 use crate::model::instance::Name;
-use crate::model::policy::LogsPolicy;
 use crate::model::{ConflictReason, Error, FieldProblem, Instance, Phase, Result};
 
 /// What is to be changed; none leaves a thing as it is.
@@ -18,7 +17,9 @@ pub struct Patch {
     pub backup_retention_days: Option<u32>,
     pub backup_start_hour: Option<u32>,
     pub backup_same_region: Option<bool>,
-    pub logs: Option<LogsPolicy>,
+    pub log_days: Option<u32>,
+    /// None within for no limit.
+    pub log_bytes: Option<Option<u64>>,
 }
 
 const MOST_TAGS: usize = 64;
@@ -125,7 +126,6 @@ impl Patch {
                     problems.push(FieldProblem::new(field, "is out of bounds", help));
                 }
             };
-        let days = self.logs.as_ref().and_then(|logs| logs.max_age_days);
         bounded(
             "backup_schedule_frequency",
             self.backup_frequency_hours,
@@ -137,7 +137,7 @@ impl Patch {
             RETENTION_DAYS,
         );
         bounded("backup_schedule_start_hour", self.backup_start_hour, 0..=23);
-        bounded("logs_policy.max_age_retention", days, LOG_DAYS);
+        bounded("logs_policy.max_age_retention", self.log_days, LOG_DAYS);
         problems
     }
 
@@ -162,8 +162,11 @@ impl Patch {
         if let Some(same) = self.backup_same_region {
             policy.backup_same_region = same;
         }
-        if let Some(logs) = &self.logs {
-            policy.logs.clone_from(logs);
+        if let Some(days) = self.log_days {
+            policy.logs.max_age_days = Some(days);
+        }
+        if let Some(bytes) = self.log_bytes {
+            policy.logs.max_total_bytes = bytes;
         }
     }
 }

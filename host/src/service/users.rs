@@ -8,7 +8,7 @@ use crate::model::plugin::{EngineDescription, InstanceContext};
 use crate::model::user::{
     LogicalDatabase, Permission, Privilege, User, UserChange, check_password,
 };
-use crate::model::{ConflictReason, Error, FieldProblem, Instance, Phase, Result, Secret};
+use crate::model::{ConflictReason, Error, FieldProblem, Instance, Kind, Phase, Result, Secret};
 use crate::operations;
 use crate::runtime::{Engine, Users};
 
@@ -142,7 +142,12 @@ impl Control {
         let talk = self.talk(caller, which).await?;
         let (user, database) = (query.user.as_deref(), query.database.as_deref());
         let users = talk.users()?;
-        users.list_privileges(&talk.context, user, database).await
+        let found = users.list_privileges(&talk.context, user, database).await;
+        match found {
+            // Who is not there has none.
+            Err(error) if matches!(error.kind, Kind::NotFound) => Ok(Vec::new()),
+            found => found,
+        }
     }
 
     pub async fn set_privilege(

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use berth::model::workload::{Command, Member, MemberState, Port, Stop};
 use berth_tests::real::{DataDir, Process, berth_binary, free_port};
+use berth_tests::wait::elapse;
 use berth_tests::{fixture, wait_for};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -397,4 +398,46 @@ async fn an_instance_from_before_binds_its_endpoint_itself() {
     let refused = fronted.target().set_access(&fronted.context).await;
     assert!(refused.unwrap_err().public().contains("made before"));
     fronted.stop().await;
+}
+
+/// Six hours are too long for a test: another proxy has the same configuration, but for that and its port.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_says_nothing_for_long_is_let_go() {
+    let fronted = Fronted::start("127.0.0.1", &["0.0.0.0/0"]).await;
+    let own = fronted.proxy().unwrap();
+    let folder = std::fs::read_link(format!("/proc/{}/cwd", own.pid)).unwrap();
+    let config = std::fs::read_to_string(folder.join("files/proxy.cfg")).unwrap();
+    for side in ["client", "server"] {
+        assert!(
+            config.contains(&format!("\n  timeout {side} 6h\n")),
+            "{config}"
+        );
+    }
+    let port = free_port();
+    let (before, after) = (
+        format!("bind 127.0.0.1:{}", fronted.port()),
+        format!("bind 127.0.0.1:{port}"),
+    );
+    let lines = config.lines().filter(|line| !line.contains("stats socket"));
+    let other: String = lines.map(|line| format!("{line}\n")).collect();
+    let other = other.replace(" 6h\n", " 5s\n").replace(&before, &after);
+    let file = fronted.data.path().join("other.cfg");
+    std::fs::write(&file, other).unwrap();
+    let mut proxy = tokio::process::Command::new(&own.args[0]);
+    proxy
+        .arg("-db")
+        .arg("-f")
+        .arg(&file)
+        .current_dir(&folder)
+        .kill_on_drop(true);
+    let _proxy = proxy.spawn().unwrap();
+    let mut busy = wait_for("it to listen", async || Client::connect(v4(2), port).await).await;
+    let idle = Client::connect(v4(2), port).await.unwrap();
+    let talk = tokio::spawn(async move {
+        while busy.answers().await {
+            elapse(Duration::from_millis(100)).await;
+        }
+    });
+    idle.wait_cut().await;
+    assert!(!talk.is_finished(), "who talks stays");
 }

@@ -424,18 +424,18 @@ async fn a_server_that_refuses_its_user_is_not_handed_over() {
     assert_eq!(machine.world.live_count(), 0);
 }
 
-fn says(operation: &berth::model::Operation, what: &str) -> bool {
+pub fn says(operation: &berth::model::Operation, what: &str) -> bool {
     let error = operation.last_error.as_deref();
     error.is_some_and(|error| error.contains(what))
 }
 
-async fn started(machine: &Machine) -> Node {
+pub async fn started(machine: &Machine) -> Node {
     let mut node = machine.boot().await;
     node.start();
     node
 }
 
-async fn running(machine: &Machine) -> (Node, berth::model::InstanceId) {
+pub async fn running(machine: &Machine) -> (Node, berth::model::InstanceId) {
     let node = started(machine).await;
     let (instance, operation) = node.create("running").await.unwrap();
     let ended = node.ended(operation.id).await;

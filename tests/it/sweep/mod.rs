@@ -2,6 +2,7 @@
 //! with the host dying at every commit, with callers that cancel and delete at every point. Whatever
 //! happens, each operation ends in one way, and nothing is left behind.
 
+mod bringing_back;
 mod cases;
 mod rows;
 mod scenario;

@@ -13,4 +13,4 @@ pub use gate::Gate;
 pub use plugins::FakePlugins;
 pub use store::GatedStore;
 pub use target::{FakeTarget, TARGET};
-pub use world::{Behaviour, Call, Fault, Live, When, World};
+pub use world::{BAD, Behaviour, Call, Fault, Live, When, World};

@@ -113,14 +113,18 @@ async fn show_endpoint(
     Path(of): Path<std::collections::HashMap<String, String>>,
 ) -> ApiResult<Response> {
     let id = of.get("endpoint_id").map_or("", String::as_str);
+    Ok(axum::Json(endpoint(&api, &scope, id)?).into_response())
+}
+
+/// The caller's endpoint with this id.
+pub fn endpoint(api: &Api, scope: &Scope, id: &str) -> ApiResult<Endpoint> {
     let missing = || Refusal::NotFound(Named::new("endpoint", id));
     let wanted: Uuid = id.parse().map_err(|_| missing())?;
     let found = engines::endpoint_of(wanted).find_map(|(instance, at)| {
-        let instance = scope.instance(&api, &instance.to_string()).ok()?;
+        let instance = scope.instance(api, &instance.to_string()).ok()?;
         endpoints(&instance).nth(at)
     });
-    let endpoint = found.ok_or_else(missing)?;
-    Ok(axum::Json(endpoint).into_response())
+    Ok(found.ok_or_else(missing)?)
 }
 
 /// None when it has nothing that is asked for.

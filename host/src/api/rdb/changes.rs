@@ -13,7 +13,6 @@ use super::wire::requests::UpdateInstance;
 use crate::api::Api;
 use crate::api::error::ApiResult;
 use crate::api::input::Path;
-use crate::model::policy::LogsPolicy;
 use crate::service::Patch;
 
 pub fn routes() -> OpenApiRouter<Api> {
@@ -44,7 +43,7 @@ async fn update(
         backup_retention_days: number(&mut body, "backup_schedule_retention"),
         backup_start_hour: number(&mut body, "backup_schedule_start_hour"),
         backup_same_region: body.boolean("backup_same_region"),
-        logs: logs(&mut body, &instance.policy.logs),
+        ..logs(&mut body)
     };
     body.finish()?;
     let about = About::new(&api, &instance);
@@ -63,16 +62,17 @@ fn number(body: &mut Body, name: &str) -> Option<u32> {
 }
 
 /// Clients write 0 for what they leave unset: the age stays as it is then, and the disk is without limit.
-fn logs(body: &mut Body, before: &LogsPolicy) -> Option<LogsPolicy> {
-    let mut logs = body.object("logs_policy")?;
-    let days = number(&mut logs, "max_age_retention").filter(|days| *days > 0);
-    let bytes = match logs.whole("total_disk_retention") {
-        Some(bytes) => Some(bytes).filter(|bytes| *bytes > 0),
-        None => before.max_total_bytes,
+fn logs(body: &mut Body) -> Patch {
+    let Some(mut logs) = body.object("logs_policy") else {
+        return Patch::default();
+    };
+    let patch = Patch {
+        log_days: number(&mut logs, "max_age_retention").filter(|days| *days > 0),
+        log_bytes: logs
+            .whole("total_disk_retention")
+            .map(|bytes| Some(bytes).filter(|bytes| *bytes > 0)),
+        ..Patch::default()
     };
     body.close(logs);
-    Some(LogsPolicy {
-        max_age_days: days.or(before.max_age_days),
-        max_total_bytes: bytes,
-    })
+    patch
 }

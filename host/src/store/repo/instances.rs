@@ -124,7 +124,8 @@ impl Repo {
         })))
     }
 
-    /// Change what needs no operation: a name, or what its owner decided. Answers it as it is then.
+    /// Change what needs no operation: a name, or what its owner decided. Answers it as it is then. What is known of
+    /// its servers holds on, so `updated_at` stays.
     pub async fn edit(&self, id: InstanceId, edit: Edit<'_>) -> Result<Arc<Instance>> {
         let mut lost = None;
         for _ in 0..ATTEMPTS {
@@ -134,7 +135,6 @@ impl Repo {
             if instance == before {
                 return Ok(Arc::new(instance));
             }
-            instance.updated_at = Timestamp::now();
             let mut draft = Draft::default();
             draft.expect_version(keys::instance(id), version);
             let slug = |of: &Instance| keys::slug(of.project, &of.spec.name.slug());

@@ -48,6 +48,26 @@ async fn of_two_who_change_an_instance_one_wins() {
 }
 
 #[tokio::test]
+async fn of_two_who_decide_different_things_both_are_heard() {
+    let berth = start().await;
+    let id = ready(&berth, "main").await;
+    let path = format!("/instances/{id}");
+    for round in 1..50 {
+        let days = json!({ "logs_policy": { "max_age_retention": round } });
+        let bytes = json!({ "logs_policy": { "total_disk_retention": round * 1_000 } });
+        let (one, other) = tokio::join!(
+            ask(&berth, &berth.member, "patch", &path, &days),
+            ask(&berth, &berth.admin, "patch", &path, &bytes),
+        );
+        one.expect(200);
+        other.expect(200);
+        let shown = get(&berth, &path).await.expect(200);
+        let both = json!({ "max_age_retention": round, "total_disk_retention": round * 1_000 });
+        assert_eq!(shown["logs_policy"], both);
+    }
+}
+
+#[tokio::test]
 async fn what_is_being_changed_says_so() {
     let berth = start().await;
     let made = super::post(&berth, "/instances", super::wanted("main"))

@@ -2,16 +2,17 @@
 
 use axum::extract::State;
 use axum::response::Response;
+use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use uuid::Uuid;
 
 use super::later;
 use crate::api::Api;
 use crate::api::error::ApiResult;
 use crate::api::input::Path;
 use crate::api::rdb::body::Body;
+use crate::api::rdb::catalogue::endpoint;
 use crate::api::rdb::later::endpoint_spec;
 use crate::api::rdb::scope::{InRegion, OfInstance, Scope};
 use crate::api::rdb::wire::instance::Endpoint;
@@ -24,12 +25,12 @@ pub fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(create))
 }
 
-#[derive(IntoParams)]
+#[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Path)]
-#[expect(dead_code, reason = "it describes: there is none yet")]
 struct OfEndpoint {
     /// The endpoint.
-    endpoint_id: Uuid,
+    #[param(format = "uuid")]
+    endpoint_id: String,
 }
 
 /// Delete an endpoint
@@ -38,7 +39,12 @@ struct OfEndpoint {
     params(InRegion, OfEndpoint),
     responses((status = 204, description = "It is done.")),
 )]
-async fn destroy(_: Scope) -> ApiResult<Response> {
+async fn destroy(
+    State(api): State<Api>,
+    scope: Scope,
+    Path(of): Path<OfEndpoint>,
+) -> ApiResult<Response> {
+    endpoint(&api, &scope, &of.endpoint_id)?;
     later("rdb_delete_endpoint", Body::default())
 }
 
@@ -49,7 +55,13 @@ async fn destroy(_: Scope) -> ApiResult<Response> {
     request_body(content = MigrateEndpoint, content_type = "application/json"),
     responses((status = 200, description = "The endpoint.", body = Endpoint)),
 )]
-async fn migrate(_: Scope, mut body: Body) -> ApiResult<Response> {
+async fn migrate(
+    State(api): State<Api>,
+    scope: Scope,
+    Path(of): Path<OfEndpoint>,
+    mut body: Body,
+) -> ApiResult<Response> {
+    endpoint(&api, &scope, &of.endpoint_id)?;
     body.required_id("instance_id");
     later("rdb_migrate_endpoint", body)
 }

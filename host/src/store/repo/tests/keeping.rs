@@ -138,8 +138,66 @@ async fn api_keys_are_known_by_their_secret_and_kept_without_it() {
     let record = bench.memory.get(&keys::api_key(key.id)).await.unwrap();
     let text = String::from_utf8(record.unwrap().value).unwrap();
     assert!(!text.contains(secret.expose()));
-    bench.repo.delete_api_key(key.id).await.unwrap();
-    assert!(bench.repo.api_key(secret.expose()).is_none());
+    // The last one that may do everything stays.
+    let repo = &bench.repo;
+    let refused = repo.delete_api_key(key.id).await.unwrap_err();
+    assert_eq!(reason(&refused), ConflictReason::NotAllowedNow);
+    let second = Secret::new("0f6b6b0e-5a3d-4a0e-8f43-6cfa1d8f1a11");
+    let other = ApiKey {
+        id: KeyId::generate(),
+        ..key.clone()
+    };
+    repo.put_api_key(other.clone(), &second).await.unwrap();
+    repo.delete_api_key(key.id).await.unwrap();
+    assert!(repo.api_key(secret.expose()).is_none());
+    let gone = repo.delete_api_key(key.id).await.unwrap_err();
+    assert!(matches!(gone.kind, Kind::NotFound), "{gone:?}");
+}
+
+#[tokio::test]
+async fn of_two_admin_keys_that_are_to_go_at_the_same_time_one_stays() {
+    let bench = Bench::new().await;
+    for round in 0..50 {
+        let ids = [KeyId::generate(), KeyId::generate()];
+        for id in ids {
+            let key = ApiKey {
+                id,
+                project: crate::model::ProjectId::generate(),
+                role: Role::Admin,
+                description: String::new(),
+                created_at: Timestamp::now(),
+            };
+            let secret = Secret::new(id.to_string());
+            bench.repo.put_api_key(key, &secret).await.unwrap();
+        }
+        // Who is left of the round before goes first.
+        for key in bench.repo.api_keys() {
+            if !ids.contains(&key.id) {
+                bench.repo.delete_api_key(key.id).await.unwrap();
+            }
+        }
+        let [one, other] = ids.map(|id| {
+            let repo = bench.repo.clone();
+            tokio::spawn(async move { repo.delete_api_key(id).await })
+        });
+        let (one, other) = (one.await.unwrap(), other.await.unwrap());
+        assert!(one.is_ok() != other.is_ok(), "{round}: {one:?} {other:?}");
+        assert_eq!(bench.repo.api_keys().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn what_its_owner_decides_leaves_open_what_is_known_of_its_servers() {
+    let bench = Bench::new().await;
+    let id = bench.running("main").await.id;
+    let before = bench.repo.stored_instance(id).await.unwrap();
+    let tag = |instance: &mut Instance| {
+        instance.policy.tags = vec!["new".to_owned()];
+        Ok(())
+    };
+    let after = bench.repo.edit(id, &tag).await.unwrap();
+    assert_eq!(after.policy.tags, ["new"]);
+    assert_eq!(after.updated_at, before.updated_at);
 }
 
 #[tokio::test]
