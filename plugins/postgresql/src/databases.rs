@@ -15,6 +15,9 @@ use crate::{bootstrap, names};
 pub const LISTED: &str = "datname NOT IN ('postgres', 'template0', 'template1') AND datdba >= 16384 \
     AND datname !~ '[[:cntrl:]]'";
 
+/// Whether a database lets anybody in: it may have been told not to, or be what a `DROP DATABASE` that was cut off left.
+pub const OPEN: &str = "(datallowconn AND datconnlimit <> -2)";
+
 const SHOWN: &str = "datname, regexp_replace(pg_get_userbyid(datdba), '[[:cntrl:]]', '?', 'g') AS owner, \
     coalesce(datdba = to_regrole('_rdb_superadmin')::oid, false) AS managed";
 
@@ -126,6 +129,14 @@ async fn drop_database(session: &Session, name: &str) -> Result<()> {
 /// There is none, or none that a caller could have.
 pub fn absent(name: &str) -> Error {
     Error::not_found(format!("there is no database '{name}'"))
+}
+
+/// There is one that nobody can connect to, Berth neither.
+pub fn closed(name: &str) -> Error {
+    Error::conflict(format!(
+        "the database '{name}' accepts no connections; let it accept them (ALTER DATABASE {} ALLOW_CONNECTIONS true) or delete it first",
+        escape_identifier(name)
+    ))
 }
 
 fn database(row: &SimpleQueryRow) -> Result<Database> {

@@ -12,6 +12,7 @@ mod internal;
 mod login;
 mod names;
 mod observe;
+mod ownership;
 mod plan;
 mod privileges;
 mod privileges_sql;

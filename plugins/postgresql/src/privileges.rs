@@ -10,7 +10,7 @@ use tokio_postgres::SimpleQueryRow;
 
 use crate::internal::{self, BEGIN, SUPERADMIN};
 use crate::session::{Session, text};
-use crate::{bootstrap, databases, privileges_sql, users};
+use crate::{bootstrap, databases, ownership, privileges_sql, removal, users};
 
 pub async fn list(
     instance: &Instance,
@@ -85,16 +85,25 @@ async fn databases_of(
         format!("AND datname = {}", escape_literal(name))
     });
     let sql = format!(
-        "SELECT datname FROM pg_database WHERE {} AND datallowconn {one} ORDER BY datname",
+        "SELECT datname, {} AS open FROM pg_database WHERE {} {one} ORDER BY datname",
+        databases::OPEN,
         databases::LISTED
     );
     let rows = session.rows("listing the databases", &sql).await?;
     match database {
         Some(name) if rows.is_empty() => Err(databases::absent(name)),
-        Some(_) | None => rows
-            .iter()
-            .map(|row| Ok(text(row, "datname")?.to_owned()))
-            .collect(),
+        Some(_) | None => {
+            let mut names = Vec::new();
+            for row in &rows {
+                let name = text(row, "datname")?;
+                if text(row, "open")? == "t" {
+                    names.push(name.to_owned());
+                } else if database.is_some() {
+                    return Err(databases::closed(name));
+                }
+            }
+            Ok(names)
+        }
     }
 }
 
@@ -107,8 +116,9 @@ async fn check(
 ) -> Result<()> {
     let found = users::find(session, user).await?;
     let sql = format!(
-        "SELECT coalesce(datdba = to_regrole('{SUPERADMIN}')::oid, false) AS managed \
+        "SELECT coalesce(datdba = to_regrole('{SUPERADMIN}')::oid, false) AS managed, {} AS open \
          FROM pg_database WHERE {} AND datname = {}",
+        databases::OPEN,
         databases::LISTED,
         escape_literal(database)
     );
@@ -118,6 +128,9 @@ async fn check(
         return Err(Error::unsupported(format!(
             "the database '{database}' was made in SQL: its privileges are its owner's to set, in SQL"
         )));
+    }
+    if text(&row, "open")? != "t" {
+        return Err(databases::closed(database));
     }
     if found.admin && !matches!(permission, Permission::All) {
         return Err(Error::conflict(format!(
@@ -134,9 +147,55 @@ async fn exactly(
     permission: Permission,
 ) -> Result<Privilege> {
     there.run("setting the privilege", BEGIN).await?;
+    removal::readmit(there, user).await?;
+    let seen = match one(there, database, user).await? {
+        // What is so already stays as it is.
+        seen if seen.permission == permission => keep(there, user, seen).await?,
+        _ => change(there, user, database, permission).await?,
+    };
+    if seen.permission != permission {
+        return Err(Error::conflict(format!(
+            "something else than this permission would be left to '{user}' in '{database}': rights of a role that it \
+             is a member of, or rights that were given to or taken from everybody with this permission; mend that in SQL first"
+        )));
+    }
+    there.run("setting the privilege", "COMMIT").await?;
+    if matches!(permission, Permission::None) {
+        let sql = format!(
+            "SELECT pg_terminate_backend(pid, 1000) FROM pg_stat_activity \
+             WHERE datname = current_database() AND usename = {}",
+            escape_literal(user)
+        );
+        there.run("ending the user's sessions", &sql).await?;
+    }
+    Ok(seen)
+}
+
+/// An admin has `all` everywhere without being granted it anywhere; what is granted stays when it is no admin any more.
+async fn keep(there: &Session, user: &str, seen: Privilege) -> Result<Privilege> {
+    if matches!(seen.permission, Permission::All) {
+        let oid = internal::number(there).await?;
+        let all = internal::group(&oid, Permission::All).unwrap_or_default();
+        let sql = format!(
+            "GRANT {} TO {}",
+            escape_identifier(&all),
+            escape_identifier(user)
+        );
+        there.run("setting the privilege", &sql).await?;
+    }
+    Ok(seen)
+}
+
+/// Make it so. Answers what came of it.
+async fn change(
+    there: &Session,
+    user: &str,
+    database: &str,
+    permission: Permission,
+) -> Result<Privilege> {
     let oid = internal::number(there).await?;
     if !matches!(permission, Permission::All) {
-        give_away(there, user).await?;
+        ownership::give_away(there, user).await?;
     }
     revoke_all(there, user).await?;
     let name = escape_identifier(user);
@@ -153,49 +212,14 @@ async fn exactly(
         sql = format!("{sql}; ALTER ROLE {name} INHERIT; GRANT {wanted} TO {name}");
     }
     there.run("setting the privilege", &sql).await?;
-    let seen = read(there, database, Some(user)).await?;
-    let seen = seen
-        .into_iter()
-        .next()
-        .ok_or_else(|| Error::not_found(format!("there is no user '{user}'")))?;
-    if seen.permission != permission {
-        return Err(Error::conflict(format!(
-            "something else than this permission would be left to '{user}' in '{database}': rights of a role that it \
-             is a member of, or rights that were taken from everybody with this permission; mend that in SQL first"
-        )));
-    }
-    there.run("setting the privilege", "COMMIT").await?;
-    if matches!(permission, Permission::None) {
-        let sql = format!(
-            "SELECT pg_terminate_backend(pid, 1000) FROM pg_stat_activity \
-             WHERE datname = current_database() AND usename = {}",
-            escape_literal(user)
-        );
-        there.run("ending the user's sessions", &sql).await?;
-    }
-    Ok(seen)
+    one(there, database, user).await
 }
 
-/// What the user owns in this database becomes the database's owner's. The statement for that takes whole databases
-/// along, so those are given back.
-async fn give_away(there: &Session, user: &str) -> Result<()> {
-    let literal = escape_literal(user);
-    let sql = format!(
-        "SELECT coalesce(string_agg(format('ALTER DATABASE %I OWNER TO %I', d.datname, r.rolname), '; ') FILTER (WHERE d.oid IS NOT NULL), '') AS back \
-         FROM pg_roles r LEFT JOIN pg_database d ON d.datdba = r.oid WHERE r.rolname = {literal} \
-         AND EXISTS (SELECT FROM pg_shdepend s JOIN pg_database h ON h.oid = s.dbid \
-           WHERE h.datname = current_database() AND s.refclassid = 'pg_authid'::regclass \
-           AND s.refobjid = r.oid AND s.deptype = 'o') GROUP BY r.oid"
-    );
-    let Some(row) = there.row("looking for what it owns", &sql).await? else {
-        return Ok(());
-    };
-    let sql = format!(
-        "REASSIGN OWNED BY {} TO {SUPERADMIN}; {}",
-        escape_identifier(user),
-        text(&row, "back")?
-    );
-    there.run("giving away what it owns", &sql).await
+async fn one(there: &Session, database: &str, user: &str) -> Result<Privilege> {
+    let seen = read(there, database, Some(user)).await?;
+    seen.into_iter()
+        .next()
+        .ok_or_else(|| Error::not_found(format!("there is no user '{user}'")))
 }
 
 async fn read(there: &Session, database: &str, user: Option<&str>) -> Result<Vec<Privilege>> {

@@ -1,15 +1,16 @@
 //! Removing a user: a role goes only when nothing in any database depends on it.
 //!
 //! What stands in the way is looked for first, so that a refusal changes nothing. After that the user cannot log in
-//! any more, and a removal that is cut off goes on when it is repeated: until its end the user is listed.
+//! any more, until it is gone; when something fails on the way, it can again. A removal that is cut off goes on when it
+//! is repeated, and is given up by any other change of the user: until its end the user is listed.
 
 use berth_sdk::engine::Instance;
 use berth_sdk::{Error, Result};
 use postgres_protocol::escape::{escape_identifier, escape_literal};
 
 use crate::internal::{BEGIN, SUPERADMIN};
-use crate::privileges;
 use crate::session::{Session, text};
+use crate::{databases, privileges, users};
 
 /// A database in which something depends on the user.
 struct Place {
@@ -17,6 +18,8 @@ struct Place {
     kind: Kind,
     /// It owns something there.
     owns: bool,
+    /// It can be connected to.
+    open: bool,
 }
 
 enum Kind {
@@ -29,6 +32,35 @@ enum Kind {
 
 /// The session is one of the superuser in the maintenance database; the user is there.
 pub async fn remove(session: &Session, instance: &Instance, user: &str) -> Result<()> {
+    let Err(error) = forward(session, instance, user).await else {
+        return Ok(());
+    };
+    // Of two failures the first is told. Without an answer from the server the mark of `shut_out` stays.
+    drop(session.run("giving up the removal", "ROLLBACK").await);
+    drop(readmit(session, user).await);
+    match users::find(session, user).await {
+        // Another call was faster.
+        Err(gone @ Error::NotFound(_)) => Err(gone),
+        _ => Err(error),
+    }
+}
+
+/// Undo what `shut_out` did, if it did. Within a transaction of the superuser or without.
+pub async fn readmit(session: &Session, user: &str) -> Result<()> {
+    let sql = format!(
+        "SELECT {} AS until FROM pg_roles WHERE rolname = {} AND rolvaliduntil < '0001-01-01 BC'",
+        as_text(&format!(
+            "CASE WHEN rolvaliduntil = '-infinity' THEN 'infinity' ELSE rolvaliduntil + interval '{SHIFT}' END"
+        )),
+        escape_literal(user)
+    );
+    match session.row("looking at the user", &sql).await? {
+        Some(row) => valid_until(session, user, text(&row, "until")?).await,
+        None => Ok(()),
+    }
+}
+
+async fn forward(session: &Session, instance: &Instance, user: &str) -> Result<()> {
     let places = places(session, user).await?;
     refuse_owner_of_databases(session, user).await?;
     let foreign = |place: &&Place| matches!(place.kind, Kind::Foreign) && place.owns;
@@ -38,15 +70,24 @@ pub async fn remove(session: &Session, instance: &Instance, user: &str) -> Resul
             place.name
         )));
     }
-    session
-        .run("ending the user's sessions", &shut_out(user))
-        .await?;
+    if let Some(place) = places.iter().find(|place| !place.open) {
+        return Err(databases::closed(&place.name));
+    }
+    shut_out(session, user).await?;
+    end_sessions(session, user).await?;
     for place in &places {
-        let there = Session::superuser(instance, &place.name).await?;
+        let there = match Session::superuser(instance, &place.name).await {
+            Ok(there) => there,
+            // It was dropped since.
+            Err(Error::NotFound(_)) => continue,
+            Err(error) => return Err(error),
+        };
         let cleared = clear(&there, user, place).await;
         there.close().await;
         cleared?;
     }
+    // Whoever was about to log in when it was shut out.
+    end_sessions(session, user).await?;
     let name = escape_identifier(user);
     let sql = format!("{BEGIN}; DROP OWNED BY {name}; DROP ROLE {name}; COMMIT");
     session.run("removing the user", &sql).await
@@ -71,11 +112,12 @@ async fn refuse_owner_of_databases(session: &Session, user: &str) -> Result<()> 
 async fn places(session: &Session, user: &str) -> Result<Vec<Place>> {
     let sql = format!(
         "SELECT d.datname, d.datdba = to_regrole('{SUPERADMIN}')::oid AS managed, \
-           d.datname IN ('postgres', 'template0', 'template1') AS hidden, \
+           d.datname IN ('postgres', 'template0', 'template1') AS hidden, {} AS open, \
            bool_or(s.deptype = 'o' AND s.classid NOT IN ('pg_default_acl'::regclass, 'pg_user_mapping'::regclass)) AS owns \
          FROM pg_shdepend s JOIN pg_database d ON d.oid = s.dbid \
          JOIN pg_roles r ON s.refclassid = 'pg_authid'::regclass AND s.refobjid = r.oid \
-         WHERE r.rolname = {} GROUP BY d.oid, d.datname, d.datdba ORDER BY d.datname",
+         WHERE r.rolname = {} GROUP BY d.oid ORDER BY d.datname",
+        databases::OPEN,
         escape_literal(user)
     );
     let rows = session.rows("looking for what it owns", &sql).await?;
@@ -89,19 +131,60 @@ async fn places(session: &Session, user: &str) -> Result<Vec<Place>> {
                 (false, false) => Kind::Foreign,
             },
             owns: is("owns")?,
+            open: is("open")?,
         })
     };
     rows.iter().map(place).collect()
 }
 
-/// No login that begins now succeeds, and those that are there end.
-fn shut_out(user: &str) -> String {
-    format!(
-        "ALTER ROLE {} CONNECTION LIMIT 0; \
-         SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = {}",
-        escape_identifier(user),
+/// By so much is a date of expiry moved to shut a user out, and back to let it in: as many leap years as any other
+/// four thousand. Nobody means a date before Christ, so it is also the mark of a removal that was cut off.
+const SHIFT: &str = "4000 years";
+
+/// What is moved from beyond this does not get before Christ. It counts as never.
+const NEVER: &str = "4000-01-01";
+
+/// No login that begins now succeeds. Who cannot log in as it is stays so.
+async fn shut_out(session: &Session, user: &str) -> Result<()> {
+    let sql = format!(
+        "SELECT {} AS until FROM pg_roles \
+         WHERE rolname = {} AND coalesce(rolvaliduntil, 'infinity') > now()",
+        as_text(&format!(
+            "CASE WHEN rolvaliduntil < '{NEVER}' THEN rolvaliduntil - interval '{SHIFT}' ELSE '-infinity' END"
+        )),
         escape_literal(user)
+    );
+    match session.row("looking at the user", &sql).await? {
+        Some(row) => valid_until(session, user, text(&row, "until")?).await,
+        None => Ok(()),
+    }
+}
+
+async fn valid_until(session: &Session, user: &str, until: &str) -> Result<()> {
+    let sql = format!(
+        "ALTER ROLE {} VALID UNTIL {}",
+        escape_identifier(user),
+        escape_literal(until)
+    );
+    session
+        .run("setting until when the user may log in", &sql)
+        .await
+}
+
+/// A moment as the server reads it back, whatever its own way of writing dates is.
+fn as_text(moment: &str) -> String {
+    format!(
+        "(SELECT CASE WHEN isfinite(t) THEN to_char(t AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US\"+00\" BC') \
+         ELSE t::text END FROM (SELECT {moment} AS t) moment)"
     )
+}
+
+async fn end_sessions(session: &Session, user: &str) -> Result<()> {
+    let sql = format!(
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = {}",
+        escape_literal(user)
+    );
+    session.run("ending the user's sessions", &sql).await
 }
 
 async fn clear(there: &Session, user: &str, place: &Place) -> Result<()> {

@@ -149,6 +149,9 @@ async fn alter(
         sql = format!("{sql}; {}", admin_sql(name, major, admin));
     }
     session.run("changing the user", &sql).await?;
+    if password.is_none() {
+        removal::readmit(session, name).await?;
+    }
     // Before it is final: somebody may have made it an admin by way of another role.
     let changed = find(session, name).await?;
     if admin.is_some_and(|admin| admin != changed.admin) {

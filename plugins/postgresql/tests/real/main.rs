@@ -2,9 +2,12 @@
 //! with the plan as it is, and with the server reached as the host reaches it.
 
 mod databases;
+mod held;
 mod privileges;
+mod removal;
 mod server;
 mod settings;
+mod temporary;
 mod users;
 
 use std::thread;
@@ -46,6 +49,8 @@ fn a_life(version: &str, mut server: Server) {
     users::live(version, &server);
     databases::live(&server);
     privileges::live(version, &server);
+    temporary::live(version, &server);
+    removal::live(version, &server);
 
     let log = server.log();
     for hidden in [

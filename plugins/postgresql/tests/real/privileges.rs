@@ -196,11 +196,78 @@ fn changed_in_sql(version: &str, server: &Server) {
     )
     .expect("a grant");
     assert_eq!(read(server, "ro"), Permission::Readonly);
-    // Given to everybody who gets in.
-    server.ask("store", "GRANT INSERT ON before TO PUBLIC");
-    assert_eq!(read(server, "ro"), Permission::Custom);
-    assert_eq!(read(server, "no"), Permission::None);
-    server.ask("store", "REVOKE INSERT ON before FROM PUBLIC");
+    levels_changed(version, server, group.trim_end_matches("readonly"));
+}
+
+/// What owners do to the roles of the permissions, and to everybody: what a user may do beside what its permission says
+/// makes it `custom`, and what it may do anyway does not.
+fn levels_changed(version: &str, server: &Server, groups: &str) {
+    let (ro, rw, all) = (
+        format!("\"{groups}readonly\""),
+        format!("\"{groups}readwrite\""),
+        format!("\"{groups}all\""),
+    );
+    server.ask("store", "SELECT lo_create(99)");
+    let grants = [
+        // What is granted to whom, and who has something else then.
+        (0, "UPDATE (x), INSERT (x) ON later", &*ro, Some("ro")),
+        (0, "SELECT (x) ON later", &ro, None),
+        (0, "INSERT (x), UPDATE (x), SELECT (x) ON later", &rw, None),
+        (0, "REFERENCES (x) ON later", &rw, Some("rw")),
+        (0, "TRUNCATE ON later", &rw, Some("rw")),
+        (0, "REFERENCES (x) ON later", &all, None),
+        (0, "UPDATE ON LARGE OBJECT 99", &ro, Some("ro")),
+        (0, "SELECT ON LARGE OBJECT 99", &ro, None),
+        (17, "MAINTAIN ON later", &rw, Some("rw")),
+        (17, "MAINTAIN ON later", "ro", Some("ro")),
+        (0, "INSERT ON before", "PUBLIC", Some("ro")),
+        (0, "UPDATE (x) ON before", "PUBLIC", Some("ro")),
+        (0, "SELECT ON before", "PUBLIC", None),
+        (0, "UPDATE ON LARGE OBJECT 99", "PUBLIC", Some("ro")),
+    ];
+    let major: u32 = version.parse().expect("a number");
+    for (_, what, whom, other) in grants.into_iter().filter(|(from, ..)| major >= *from) {
+        server.ask("store", &format!("GRANT {what} TO {whom}"));
+        for (user, permission, _) in MAY {
+            let expected = if other == Some(user) {
+                Permission::Custom
+            } else {
+                permission
+            };
+            let seen = read(server, user);
+            assert_eq!(seen, expected, "{version}: {user}: {what} to {whom}");
+        }
+        if other == Some("ro") && whom != "ro" {
+            let refused = set(server, "ro", Permission::Readonly);
+            assert!(matches!(refused, Err(Error::Conflict(_))), "{refused:?}");
+        }
+        server.ask("store", &format!("REVOKE {what} FROM {whom}"));
+    }
+    // What was shown of it: it is a right that works.
+    by(
+        server,
+        "maker",
+        &format!("GRANT UPDATE (x) ON fresh.t TO {ro}"),
+    )
+    .expect("a grant");
+    assert!(allowed(by(server, "ro", "UPDATE fresh.t SET x = 2")));
+    assert_eq!(read(server, "ro"), Permission::Custom, "{version}");
+    let pass = format!("GRANT SELECT ON fresh.t TO {rw} WITH GRANT OPTION");
+    by(server, "maker", &pass).expect("a grant");
+    assert_eq!(read(server, "rw"), Permission::Custom, "{version}");
+    server.ask(
+        "store",
+        &format!("REVOKE UPDATE (x) ON fresh.t FROM {ro}; REVOKE GRANT OPTION FOR SELECT ON fresh.t FROM {rw}"),
+    );
+    if major >= 17 {
+        server.ask("store", &format!("REVOKE MAINTAIN ON later FROM {all}"));
+        assert_eq!(read(server, "al"), Permission::Custom, "{version}");
+        server.ask("store", &format!("GRANT MAINTAIN ON later TO {all}"));
+    }
+    server.ask("store", "SELECT lo_unlink(99)");
+    for (user, permission, _) in MAY {
+        assert_eq!(read(server, user), permission, "{version}: {user}");
+    }
 }
 
 /// What a user made while it could is the database's owner's when it cannot any more; its other databases stay its own.

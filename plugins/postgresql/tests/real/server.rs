@@ -188,11 +188,18 @@ impl Server {
 
     /// Ask as the superuser, in this database.
     pub fn ask(&self, database: &str, sql: &str) -> String {
-        let connection = self
-            .superuser_at(self.socket_dir())
-            .replace("dbname=postgres", &format!("dbname={database}"));
-        self.psql(&connection, sql)
+        self.psql(&self.inside(database), sql)
             .unwrap_or_else(|error| panic!("{sql}: {error}"))
+    }
+
+    /// A connection string for the superuser, in this database.
+    pub fn inside(&self, database: &str) -> String {
+        self.superuser_at(self.socket_dir())
+            .replace("dbname=postgres", &format!("dbname={database}"))
+    }
+
+    pub fn psql_program(&self) -> PathBuf {
+        self.programs.join("psql")
     }
 
     /// Another certificate in the files, as a target writes it.
@@ -275,7 +282,7 @@ impl Server {
             status,
             stdout,
             stderr,
-        } = Command::new(self.programs.join("psql"))
+        } = Command::new(self.psql_program())
             .args([
                 "--no-psqlrc",
                 "-At",

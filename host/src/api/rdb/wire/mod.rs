@@ -36,6 +36,8 @@ pub struct Settings {
 #[schema(as = rdb::User)]
 pub struct User {
     pub name: String,
+    /// May do all in every managed database, and make databases. Whether it may make users in the engine's own language
+    /// too depends on the engine and its version; through the API they can always be made.
     pub is_admin: bool,
 }
 

@@ -1,0 +1,162 @@
+//! Removals that cannot be, that fail on the way and that are cut off: none locks a user out for good.
+
+use berth_plugin_postgresql::PostgreSql;
+use berth_sdk::engine::users::{Permission, Users};
+use berth_sdk::types::Error;
+
+use crate::held::Held;
+use crate::server::Server;
+
+const PASSWORD: &str = "S3cret!pw";
+
+/// A leap day, and a fraction of a second.
+const UNTIL: &str = "2096-02-29 12:34:56.789+00";
+
+pub fn live(version: &str, server: &Server) {
+    let it = || server.instance.clone();
+    PostgreSql::create_user(it(), "leaver".into(), PASSWORD.into(), false).expect("a user");
+    PostgreSql::create_database(it(), "office".into()).expect("a database");
+    set(server, Permission::All).expect("a privilege");
+    by(server, "CREATE TABLE desk (x int)").expect("a table");
+
+    closed(version, server);
+    failing(version, server);
+    cut_off(version, server);
+
+    assert!(matches!(delete(server), Err(Error::NotFound(_))));
+    PostgreSql::delete_database(it(), "office".into()).expect("a removal");
+}
+
+/// What depends on the user in a database that nobody gets into cannot be cleared.
+fn closed(version: &str, server: &Server) {
+    let mut session = hold(server);
+    server.ask("postgres", "CREATE DATABASE closed OWNER app_user");
+    server.ask("closed", "CREATE TABLE t (); GRANT SELECT ON t TO leaver");
+    for shut in [
+        "ALTER DATABASE closed ALLOW_CONNECTIONS false",
+        // As a DROP DATABASE that was cut off leaves it; older builds take no notice.
+        "UPDATE pg_database SET datallowconn = true, datconnlimit = -2 WHERE datname = 'closed'",
+    ] {
+        server.ask("postgres", shut);
+        let refused = delete(server);
+        let Err(Error::Conflict(reason)) = refused else {
+            panic!("{version}: {shut}: {refused:?}");
+        };
+        assert!(reason.contains("'closed'"), "{reason}");
+        assert_eq!(until(server), "", "{version}: {shut}");
+        assert_eq!(session.ask("SELECT 1"), "1", "{version}: {shut}");
+        by(server, "SELECT * FROM desk").expect("nothing has changed");
+    }
+    server.ask("postgres", "DROP DATABASE closed");
+
+    // Nor can anything be said of a managed one.
+    server.ask("postgres", "ALTER DATABASE office ALLOW_CONNECTIONS false");
+    let refused = set(server, Permission::Readonly);
+    assert!(matches!(refused, Err(Error::Conflict(_))), "{refused:?}");
+    let list = |database: Option<String>| {
+        PostgreSql::list_privileges(server.instance.clone(), None, database)
+    };
+    let refused = list(Some("office".into()));
+    assert!(matches!(refused, Err(Error::Conflict(_))), "{refused:?}");
+    list(None).expect("those of the others");
+    server.ask("postgres", "ALTER DATABASE office ALLOW_CONNECTIONS true");
+}
+
+/// It fails in the last database: the user is let in again, as long as before.
+fn failing(version: &str, server: &Server) {
+    server.ask(
+        "office",
+        "CREATE FUNCTION _rdb.refuse() RETURNS event_trigger LANGUAGE plpgsql AS \
+           'BEGIN RAISE EXCEPTION ''not today''; END'; \
+         CREATE EVENT TRIGGER refuse ON ddl_command_start WHEN TAG IN ('DROP OWNED') EXECUTE FUNCTION _rdb.refuse()",
+    );
+    for before in ["infinity", UNTIL, "2020-01-01 00:00:00+00"] {
+        server.ask(
+            "postgres",
+            &format!("ALTER ROLE leaver VALID UNTIL '{before}'"),
+        );
+        let expiry = until(server);
+        let failed = delete(server);
+        assert!(matches!(failed, Err(Error::Failed(_))), "{failed:?}");
+        assert_eq!(until(server), expiry, "{version}: {before}");
+    }
+    server.ask("postgres", "ALTER ROLE leaver VALID UNTIL 'infinity'");
+    by(server, "INSERT INTO desk VALUES (1)").expect("it has all that it had");
+    server.ask("office", "DROP EVENT TRIGGER refuse");
+}
+
+fn cut_off(version: &str, server: &Server) {
+    let change = |password: Option<String>, admin| {
+        PostgreSql::change_user(server.instance.clone(), "leaver".into(), password, admin)
+    };
+    cut(server);
+    change(Some(PASSWORD.into()), None).expect("a change");
+    by(server, "SELECT 1").expect("a new password lets it in");
+    cut(server);
+    change(None, Some(true)).expect("a change");
+    by(server, "SELECT 1").expect("so does another change");
+    change(None, Some(false)).expect("a change");
+    cut(server);
+    set(server, Permission::All).expect("a privilege");
+    by(server, "SELECT 1").expect("so does a privilege");
+
+    server.ask(
+        "postgres",
+        &format!("ALTER ROLE leaver VALID UNTIL '{UNTIL}'"),
+    );
+    let expiry = until(server);
+    cut(server);
+    server.ask("postgres", "CREATE DATABASE leavers OWNER leaver");
+    let refused = delete(server);
+    assert!(matches!(refused, Err(Error::Conflict(_))), "{refused:?}");
+    assert_eq!(until(server), expiry, "{version}");
+    by(server, "SELECT 1").expect("so does a refusal");
+    server.ask("postgres", "DROP DATABASE leavers");
+
+    cut(server);
+    delete(server).expect("a repetition finishes it");
+}
+
+/// A removal whose sessions end on the way: it can neither go on nor undo anything.
+fn cut(server: &Server) {
+    let mut other = Held::open(&server.psql_program(), &server.inside("office"));
+    assert_eq!(other.ask("BEGIN; LOCK TABLE desk"), "");
+    std::thread::scope(|scope| {
+        let removal = scope.spawn(|| delete(server));
+        let waiting = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'berth' AND wait_event_type = 'Lock'";
+        assert!((0..2000).any(|_| server.ask("postgres", waiting) == "1"));
+        server.ask(
+            "postgres",
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'berth'",
+        );
+        let removed = removal.join().expect("a thread");
+        assert!(matches!(removed, Err(Error::RetryAfter(_))), "{removed:?}");
+    });
+    by(server, "SELECT 1").expect_err("it is shut out until somebody acts");
+}
+
+/// Until when it may log in.
+fn until(server: &Server) -> String {
+    server.ask(
+        "postgres",
+        "SELECT rolvaliduntil FROM pg_roles WHERE rolname = 'leaver'",
+    )
+}
+
+fn delete(server: &Server) -> Result<(), Error> {
+    PostgreSql::delete_user(server.instance.clone(), "leaver".into())
+}
+
+fn set(server: &Server, permission: Permission) -> Result<(), Error> {
+    let it = server.instance.clone();
+    PostgreSql::set_privilege(it, "leaver".into(), "office".into(), permission).map(drop)
+}
+
+fn by(server: &Server, sql: &str) -> Result<String, String> {
+    server.psql(&server.uri_of("leaver", PASSWORD, "office"), sql)
+}
+
+fn hold(server: &Server) -> Held {
+    let uri = server.uri_of("leaver", PASSWORD, "office");
+    Held::open(&server.psql_program(), &uri)
+}
