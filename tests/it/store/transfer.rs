@@ -247,7 +247,7 @@ async fn what_a_failing_disk_keeps_from_being_whole_is_not_there() {
         ("read db 0 5", data.path()),
     ] {
         let output = under(&export, data.path(), watched, told);
-        refused(&output, "os error");
+        refused(&output, of_the_disk(told));
         let names = fs::read_dir(out.path()).unwrap().flatten();
         let mut names = names.filter(|e| e.file_name().to_string_lossy().starts_with("rec"));
         assert!(names.next().is_none(), "{told}: something was left");
@@ -264,12 +264,20 @@ async fn what_a_failing_disk_keeps_from_being_whole_is_not_there() {
         "rename store.importing 0 5",
     ] {
         let output = under(&import, &into, &into, told);
-        refused(&output, "os error");
+        refused(&output, of_the_disk(told));
         for left in ["store", "store.importing"] {
             assert!(!into.join(left).exists(), "{told}: {left}");
         }
     }
     done(&store(&import, &into));
+}
+
+/// What a system says of the error in a rule: OPERATION FILE NUMBER ERROR ….
+fn of_the_disk(rule: &str) -> &'static str {
+    match rule.split(' ').nth(3) {
+        Some("28") => "No space left on device",
+        _ => "Input/output error",
+    }
 }
 
 #[tokio::test]
