@@ -45,7 +45,7 @@ impl Tail {
         }
         // sled goes by the last one, and reads on in the segment in which it was made.
         let since = snapshots.keys().next_back();
-        let since = since.and_then(|name| position(name)).unwrap_or(0);
+        let since = since.and_then(position).unwrap_or(0);
         let since = since / SEGMENT_BYTES as u64 * SEGMENT_BYTES as u64;
         let log = match File::open(directory.join("db")) {
             Ok(file) => Some(Log::read(&file, since)?),
