@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufWriter, ErrorKind};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -200,6 +200,15 @@ async fn write_file(
         .mode(0o600)
         .open(path)
         .map_err(|error| trouble(path, "cannot be made", error))?;
+    let metadata = file.metadata();
+    let metadata = metadata.map_err(|error| trouble(path, "cannot be looked at", error))?;
+    if seal_key.is_some() && metadata.permissions().mode() & 0o077 != 0 {
+        return Err(Error::failed(format!(
+            "{} is on a file system where others can read each file, and the seal key would be in this one. Mount it \
+             so that they cannot (FAT: with umask=077), choose another place, or leave --with-seal-key away",
+            path.parent().unwrap_or(path).display()
+        )));
+    }
     let mut out = BufWriter::new(&file);
     let records = transfer::export(store, seal_key, &mut out, progress).await?;
     drop(out);
@@ -232,17 +241,26 @@ fn remove(path: &Path) {
     }
 }
 
-/// Not every file system knows links, and not every one a rename that replaces nothing.
+/// Not every file system knows a rename that replaces nothing, and of the others not every one knows links.
 fn rename_to_nothing(from: &Path, to: &Path) -> io::Result<()> {
     match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-        Ok(()) => Ok(()),
-        Err(Errno::INVAL | Errno::NOSYS) => {
-            fs::hard_link(from, to)?;
-            remove(from);
-            Ok(())
-        }
-        Err(error) => Err(error.into()),
+        Ok(()) => return Ok(()),
+        Err(Errno::INVAL | Errno::NOSYS) => {}
+        Err(error) => return Err(error.into()),
     }
+    match fs::hard_link(from, to) {
+        Ok(()) => {
+            remove(from);
+            return Ok(());
+        }
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => return Err(error),
+        Err(_) => {}
+    }
+    // The name is taken first, so that what is replaced is ours. Dying in between leaves an empty file there, which
+    // no import takes for an export.
+    let mut options = OpenOptions::new();
+    drop(options.write(true).create_new(true).mode(0o600).open(to)?);
+    fs::rename(from, to).inspect_err(|_| remove(to))
 }
 
 fn sync_parent(path: &Path) -> io::Result<()> {

@@ -1,11 +1,13 @@
 //! `berth store export` and `import` with the real binary.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use berth_tests::real::{DataDir, Host, berth_binary, psql};
+use berth_tests::{fixture, wait_for};
 
 use crate::lifecycle::{credentials, destroy, running};
 
@@ -29,10 +31,17 @@ fn done(output: &Output) -> String {
 
 #[track_caller]
 fn refused(output: &Output, words: &str) {
+    refused_by_the_disk(output, words);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!said.contains("panicked"), "{said}");
+}
+
+/// sled may panic about its disk, in a thread of its own, before Berth says how that ended.
+fn refused_by_the_disk(output: &Output, words: &str) {
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains(words), "{words:?} is not in: {said}");
-    assert!(!said.contains("panicked"), "{said}");
+    let berth = said.find("berth: ").map_or("", |at| &said[at..]);
+    assert!(berth.contains(words), "{words:?} is not in: {said}");
 }
 
 #[tokio::test]
@@ -51,8 +60,18 @@ async fn a_database_is_adopted_by_what_was_exported_and_imported() {
     );
     drop(host);
 
+    let others = at.join("records.new");
+    fs::write(&others, "somebody else's").unwrap();
     let said = done(&store(&["export", "--output", text_name], &at));
     assert!(said.contains("seal.key"), "{said}");
+    assert_eq!(fs::read_to_string(&others).unwrap(), "somebody else's");
+    fs::remove_file(others).unwrap();
+    let named = |name: &str| name.starts_with("records");
+    let names = fs::read_dir(&at).unwrap().map(|e| e.unwrap().file_name());
+    let left: Vec<_> = names
+        .filter(|name| named(&name.to_string_lossy()))
+        .collect();
+    assert_eq!(left, ["records"]);
     assert_eq!(
         fs::metadata(&text).unwrap().permissions().mode() & 0o777,
         0o600
@@ -148,6 +167,124 @@ async fn an_import_is_whole_or_nothing() {
     );
     refused(&output, "is sealed with the key");
     assert!(!third.path().join("store").exists());
+}
+
+/// In the middle of it, when half a store stands there.
+#[tokio::test]
+async fn an_import_that_is_killed_is_begun_again() {
+    let data = DataDir::new();
+    drop(Host::start(&data).await);
+    let exported = store(&["export", "--with-seal-key"], data.path());
+    done(&exported);
+    let text = String::from_utf8(exported.stdout).unwrap();
+    let other = DataDir::new();
+    let into = other.path().join("data");
+    let import = || {
+        Command::new(berth_binary())
+            .args(["store", "import", "--data-dir"])
+            .arg(&into)
+            .stdin(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+    };
+    let last = text.trim_end().rfind('\n').unwrap();
+    let mut importing = import();
+    let mut input = importing.stdin.take().unwrap();
+    input.write_all(&text.as_bytes()[..last]).unwrap();
+    input.flush().unwrap();
+    wait_for("half a store", async || {
+        into.join("store.importing/db").exists().then_some(())
+    })
+    .await;
+    importing.kill().unwrap();
+    importing.wait().unwrap();
+    assert!(into.join("store.importing").exists() && !into.join("store").exists());
+
+    let mut importing = import();
+    let mut input = importing.stdin.take().unwrap();
+    input.write_all(text.as_bytes()).unwrap();
+    drop(input);
+    done(&importing.wait_with_output().unwrap());
+    assert!(!into.join("store.importing").exists());
+    let again = store(&["export", "--with-seal-key"], &into);
+    done(&again);
+    let records = |text: &str| text.lines().filter(|l| l.starts_with("{\"key\"")).count();
+    let again = String::from_utf8(again.stdout).unwrap();
+    assert_eq!(records(&again), records(&text));
+}
+
+#[tokio::test]
+async fn what_a_failing_disk_keeps_from_being_whole_is_not_there() {
+    let data = DataDir::new();
+    drop(Host::start(&data).await);
+    let (out, beside) = (DataDir::new(), tempfile::tempdir().unwrap());
+    let (text, rule) = (out.path().join("records"), beside.path().join("rule"));
+    let under = |words: &[&str], at: &Path, watched: &Path, told: &str| {
+        fs::write(&rule, told).unwrap();
+        let _ = fs::remove_file(rule.with_extension("struck"));
+        let output = Command::new(berth_binary())
+            .arg("store")
+            .args(words)
+            .arg("--data-dir")
+            .arg(at)
+            .stdin(Stdio::null())
+            .env("LD_PRELOAD", fixture::faultfs())
+            .env("FAULTFS_WATCH", watched.canonicalize().unwrap())
+            .env("FAULTFS_RULE", &rule)
+            .output()
+            .unwrap();
+        let struck = rule.with_extension("struck").exists();
+        assert!(
+            struck,
+            "{told}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        output
+    };
+    let export = [
+        "export",
+        "--with-seal-key",
+        "--output",
+        text.to_str().unwrap(),
+    ];
+    for (told, watched) in [
+        ("write records* 0 28 100", out.path()),
+        ("sync records* 0 5", out.path()),
+        ("read db 0 5", data.path()),
+    ] {
+        let output = under(&export, data.path(), watched, told);
+        refused(&output, of_the_disk(told));
+        let names = fs::read_dir(out.path()).unwrap().flatten();
+        let mut names = names.filter(|e| e.file_name().to_string_lossy().starts_with("rec"));
+        assert!(names.next().is_none(), "{told}: something was left");
+    }
+    done(&store(&export, data.path()));
+
+    let into = out.path().join("data");
+    fs::create_dir(&into).unwrap();
+    let import = ["import", "--input", text.to_str().unwrap()];
+    for told in [
+        "write db 0 28",
+        "write db 1 5 100",
+        "sync db 0 5",
+        "rename store.importing 0 5",
+    ] {
+        let output = under(&import, &into, &into, told);
+        refused_by_the_disk(&output, of_the_disk(told));
+        for left in ["store", "store.importing"] {
+            assert!(!into.join(left).exists(), "{told}: {left}");
+        }
+    }
+    done(&store(&import, &into));
+}
+
+/// What a system says of the error in a rule: OPERATION FILE NUMBER ERROR ….
+fn of_the_disk(rule: &str) -> &'static str {
+    match rule.split(' ').nth(3) {
+        Some("28") => "No space left on device",
+        _ => "Input/output error",
+    }
 }
 
 #[tokio::test]

@@ -155,6 +155,20 @@ impl Stand {
         std::fs::rename(new, self.rule()).unwrap();
     }
 
+    /// Whether the rule has struck.
+    pub fn struck(&self) -> bool {
+        self.rule().with_extension("struck").exists()
+    }
+
+    /// As if there had been none.
+    pub fn forget_rule(&self) {
+        for left in std::fs::read_dir(self.dir.path()).unwrap().flatten() {
+            if left.path().file_stem() == self.rule().file_stem() {
+                std::fs::remove_file(left.path()).unwrap();
+            }
+        }
+    }
+
     /// How many commits of each writer were acknowledged.
     pub fn acknowledged(&self) -> [u64; WRITERS] {
         let text = std::fs::read_to_string(self.root().join("acks")).unwrap_or_default();
@@ -258,7 +272,12 @@ async fn child() {
                 continue;
             }
             Step::Mended => {
-                std::fs::remove_file(std::env::var_os("FAULTFS_RULE").unwrap()).unwrap();
+                let rule = PathBuf::from(std::env::var_os("FAULTFS_RULE").unwrap());
+                let lines = std::fs::read_to_string(&rule).unwrap().lines().count();
+                let struck = |line| rule.with_extension(format!("struck-{line}")).exists();
+                let all = async || (0..lines).all(struck).then_some(());
+                wait_for("every line of the rule to strike", all).await;
+                std::fs::remove_file(&rule).unwrap();
                 let take = async || store.commit(probe()).await.ok();
                 wait_for("the store to work again", take).await;
                 done = counts(&store).await;

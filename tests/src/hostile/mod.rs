@@ -3,6 +3,7 @@
 
 pub mod cases;
 pub mod components;
+mod victim;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -21,16 +22,19 @@ use berth::runtime::{
     RuntimeConfig,
 };
 use tokio::io::AsyncReadExt;
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::UnixListener;
 
 use crate::fixture;
 use crate::wait::elapse;
 use cases::{Attack, Case, Whom};
+use victim::Victim;
 
 /// What the hostile component is given to keep.
 pub const SECRET: &str = "correct-horse-battery";
 /// Good calls that are made while an attack runs, at least.
 pub const GOOD_CALLS: usize = 50;
+/// Where the hostile instance's calls find its own member.
+const OWN_ADDRESS: &str = "10.0.0.1:4000";
 /// Attacks that run at the same time.
 const ATTACKERS: usize = 2;
 
@@ -42,7 +46,7 @@ pub struct Arena {
     hostile: Arc<dyn Engine>,
     /// A member of the hostile instance, that accepts and is silent.
     own: InstanceId,
-    victim: TcpListener,
+    victim: Victim,
 }
 
 /// How an attack ended for whoever made the call.
@@ -91,7 +95,7 @@ impl Arena {
         let (good, hostile) = (engine("probe"), engine("hostile"));
         let own = InstanceId::generate();
         serve_silence(&runtime, own);
-        let victim = TcpListener::bind("127.0.0.1:0").await.expect("a listener");
+        let victim = Victim::open(&runtime, good.clone()).await;
         Arc::new(Self {
             dir,
             good,
@@ -191,15 +195,18 @@ impl Arena {
             Attack::Connect(whom) => {
                 let address = match whom {
                     Whom::Address(address) => address.to_owned(),
-                    Whom::Victim => self.victim.local_addr().expect("an address").to_string(),
+                    Whom::Victim => self.victim.address.to_string(),
                 };
                 let spec = spec(&[("do", "connect"), ("to", &address)]);
-                self.hostile.bootstrap(&self.instance(spec)).await
+                let instance = self.instance(spec);
+                // While the victim's own addresses are in use.
+                tokio::join!(self.hostile.bootstrap(&instance), self.victim.live()).0
             }
-            Attack::Dial(socket) => {
-                let mut instance = self.instance(spec(&[]));
-                instance.dials[0].dial = Dial::Unix(socket.to_owned());
-                self.hostile.observe(&instance).await.map(drop)
+            Attack::DialVictim => {
+                let spec = spec(&[("do", "connect"), ("to", OWN_ADDRESS)]);
+                let mut instance = self.instance(spec);
+                instance.dials[0].dial = Dial::Unix(self.victim.socket.clone());
+                self.hostile.bootstrap(&instance).await
             }
             Attack::Write(path) => self.write(id, path).await,
             Attack::Setuid => self.setuid(id).await,
@@ -214,11 +221,9 @@ impl Arena {
         }
     }
 
-    /// Whether anybody was reached who should not have been.
+    /// Whether anybody was reached who should not have been. To be asked once, when every attack is over.
     pub async fn somebody_connected(&self) -> bool {
-        tokio::time::timeout(Duration::from_millis(1), self.victim.accept())
-            .await
-            .is_ok()
+        self.victim.was_reached().await
     }
 
     async fn write(&self, id: InstanceId, path: &str) -> Result<(), Error> {

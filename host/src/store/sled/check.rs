@@ -11,7 +11,7 @@ use std::path::Path;
 use super::database::SEGMENT_BYTES;
 
 const SEGMENT: u64 = SEGMENT_BYTES as u64;
-const HEADER_BYTES: usize = 20;
+pub(super) const HEADER_BYTES: usize = 20;
 const NOTE: &str = "acknowledged";
 const NOTE_BYTES: usize = 24;
 
@@ -107,6 +107,13 @@ pub(super) fn looks_cut(
             noted.length
         )
     }))
+}
+
+/// The place in the log, of everything that was ever written to it, where a segment with this header begins.
+pub(super) fn first_of(header: &[u8; HEADER_BYTES]) -> Option<u64> {
+    let place = header.get(4..)?.first_chunk()?;
+    // sled turns the bits around, so that zeros are not taken for a place.
+    is_header(header).then(|| u64::from_le_bytes(*place) ^ (u64::MAX >> 1))
 }
 
 /// A segment's header: a checksum and what it is of.

@@ -5,8 +5,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::model::{Error, Result};
+use crate::model::Error;
 use crate::store::{Commit, StoreError, Versioned};
+
+/// Why sled's files cannot be used.
+pub(super) type Cause = Box<dyn std::error::Error + Send + Sync>;
 
 /// Size of sled's units of allocation. It never changes for a store that exists.
 pub(super) const SEGMENT_BYTES: usize = 8 << 20;
@@ -30,7 +33,7 @@ pub(super) struct Database(::sled::Db);
 
 impl Database {
     /// Open what is in the directory, or begin it there.
-    pub fn open(directory: &Path) -> Result<Self> {
+    pub fn open(directory: &Path) -> Result<Self, Cause> {
         let started = Instant::now();
         loop {
             let config = ::sled::Config::new()
@@ -45,8 +48,8 @@ impl Database {
                 Ok(Err(error)) if is_locked(&error) && started.elapsed() < RELEASED_WITHIN => {
                     std::thread::sleep(Duration::from_millis(5));
                 }
-                Ok(Err(error)) => return Err(unusable(directory, error)),
-                Err(_) => return Err(unusable(directory, "it is damaged")),
+                Ok(Err(error)) => return Err(error.into()),
+                Err(_) => return Err("it is damaged".into()),
             }
         }
     }
@@ -129,11 +132,8 @@ pub(super) fn encode(version: u64, value: &[u8]) -> Vec<u8> {
     [&version.to_be_bytes(), value].concat()
 }
 
-/// Found before sled was let at it.
-pub(super) fn broken(
-    directory: &Path,
-    cause: impl Into<Box<dyn std::error::Error + Send + Sync>>,
-) -> Error {
+/// Found before sled was let at it, or undone.
+pub(super) fn broken(directory: &Path, cause: impl Into<Cause>) -> Error {
     let cause = cause.into();
     Error::failed(format!(
         "the store in {} cannot be opened: {cause}. Nothing was changed; put it back from your backup, \
@@ -143,11 +143,8 @@ pub(super) fn broken(
     .caused_by(cause)
 }
 
-/// Found by sled or after it: it mends a log by cutting it, before it says what it thinks of it.
-pub(super) fn unusable(
-    directory: &Path,
-    cause: impl Into<Box<dyn std::error::Error + Send + Sync>>,
-) -> Error {
+/// Found by sled or after it, and not undone: it mends a log by cutting it, before it says what it thinks of it.
+pub(super) fn unusable(directory: &Path, cause: impl Into<Cause>) -> Error {
     let cause = cause.into();
     Error::failed(format!(
         "the store in {} cannot be opened: {cause}. Opening it may have changed it; put it back from your \

@@ -9,6 +9,7 @@ mod check;
 mod database;
 mod files;
 mod space;
+mod tail;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -23,8 +24,9 @@ use async_trait::async_trait;
 use tokio::sync::{oneshot, watch};
 
 use self::check::{Acknowledged, Note, check_log, looks_cut};
-use self::database::{Database, broken, unusable};
+use self::database::{Cause, Database, broken, unusable};
 use self::files::Files;
+use self::tail::Tail;
 use self::writer::{Request, Writer};
 use super::{Commit, Store, StoreError, Versioned};
 use crate::model::{Error, Result};
@@ -72,9 +74,14 @@ impl Sled {
         }
         files.remove_half_snapshots()?;
         files.settle()?;
-        let database = Database::open(directory)?;
-        let (revision, writer) = match take_up(directory, &files, &database, noted) {
+        let tail = Tail::read(directory).map_err(refuse)?;
+        let (database, revision) = match take_up(&files, noted) {
             Ok(taken) => taken,
+            Err(cause) => return Err(undone(&tail, directory, cause)),
+        };
+        drop(tail);
+        let writer = match Writer::new(&files, revision) {
+            Ok(writer) => writer,
             Err(error) => {
                 database.close();
                 return Err(error);
@@ -215,39 +222,50 @@ impl Drop for Sled {
     }
 }
 
-/// See what sled made of the directory, and put that on the disk. Answers the last commit that is there.
-fn take_up(
-    directory: &Path,
-    files: &Files,
-    database: &Database,
-    noted: Option<Acknowledged>,
-) -> Result<(u64, Writer)> {
-    let revision = database.revision().map_err(|e| unusable(directory, e))?;
-    if noted.is_some_and(|noted| noted.revision > revision) {
-        // Damage in the middle of the log: sled has cut it there.
-        return Err(Error::failed(format!(
-            "the store in {} cannot be opened: its newest commits are lost. Put it back from your backup, and look \
-             at the disk.",
-            directory.display()
-        )));
+/// Open the directory, see what sled made of it, and put that on the disk. Answers the last commit that is there.
+fn take_up(files: &Files, noted: Option<Acknowledged>) -> Result<(Database, u64), Cause> {
+    let database = Database::open(files.directory())?;
+    let look = || -> Result<u64, Cause> {
+        let revision = database.revision()?;
+        if noted.is_some_and(|noted| noted.revision > revision) {
+            // Damage in the middle of the log, or a disk that was not read: sled has cut it there.
+            return Err("its newest commits are lost, or were not read".into());
+        }
+        if revision == 0 && !database.is_empty()? {
+            return Err("it is not a store of Berth".into());
+        }
+        files.sync_directory()?;
+        Ok(revision)
+    };
+    match look() {
+        Ok(revision) => Ok((database, revision)),
+        Err(cause) => {
+            database.close();
+            Err(cause)
+        }
     }
-    if revision == 0 && !database.is_empty().map_err(|e| unusable(directory, e))? {
-        return Err(unusable(directory, "it is not a store of Berth"));
+}
+
+/// The refusal of a store that sled has been let at.
+fn undone(tail: &Tail, directory: &Path, cause: Cause) -> Error {
+    match tail.put_back() {
+        Ok(()) => broken(directory, cause),
+        Err(error) => {
+            tracing::error!(%error, "what opening the store changed cannot be put back");
+            unusable(directory, cause)
+        }
     }
-    files.sync_directory()?;
-    Ok((revision, Writer::new(files, revision)?))
 }
 
 /// Whether the store has its newest commits when it is opened: tried on a copy.
 fn is_whole(files: &Files, noted: Option<Acknowledged>) -> Result<bool> {
     let copy = files.copy()?;
-    let opened = Database::open(copy.path());
-    let revision = opened.and_then(|database| {
-        let revision = database.revision().map_err(Error::internal);
+    let revision = Database::open(copy.path()).ok().and_then(|database| {
+        let revision = database.revision().ok();
         database.close();
         revision
     });
-    Ok(revision.is_ok_and(|revision| noted.is_none_or(|noted| noted.revision <= revision)))
+    Ok(revision.is_some_and(|revision| noted.is_none_or(|noted| noted.revision <= revision)))
 }
 
 fn closed() -> StoreError {

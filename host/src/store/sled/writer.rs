@@ -12,6 +12,7 @@ use super::check::{Acknowledged, Note, check_log};
 use super::database::{Database, encode};
 use super::files::Files;
 use super::space::Space;
+use super::tail::Tail;
 use super::{Progress, Shared};
 use crate::model::{Error, Result};
 use crate::store::{Commit, Expect, StoreError, Write};
@@ -47,6 +48,8 @@ pub(super) struct Writer {
     synced: u64,
     /// While the store has failed: when it is tried again, and how long after the time before.
     mend: Option<(Instant, Duration)>,
+    /// What opening the store has destroyed and the disk did not take back yet.
+    owed: Option<Tail>,
 }
 
 type Answer = oneshot::Sender<Result<u64, StoreError>>;
@@ -73,6 +76,7 @@ impl Writer {
             written: 0,
             synced: revision,
             mend: None,
+            owed: None,
         })
     }
 
@@ -214,7 +218,7 @@ impl Writer {
     }
 
     /// Answers the last commit that is there.
-    fn open_again(&self, shared: &Shared) -> Result<u64, String> {
+    fn open_again(&mut self, shared: &Shared) -> Result<u64, String> {
         let mut slot = shared
             .database
             .write()
@@ -223,27 +227,39 @@ impl Writer {
             database.close();
         }
         let said = |error: Error| error.to_string();
+        shared.files.remove_half_snapshots().map_err(said)?;
         shared.files.settle().map_err(said)?;
-        let database = Database::open(shared.files.directory()).map_err(said)?;
-        let look = || {
-            // Commits that nobody knows of may be there or not; those that were acknowledged must be.
-            let revision = database.revision().map_err(|error| error.to_string())?;
-            if !(self.synced..=self.revision).contains(&revision) {
-                return Err("commits are lost".to_owned());
-            }
-            shared.files.sync_directory().map_err(said)?;
-            Ok(revision)
+        let directory = shared.files.directory();
+        let tail = Tail::read(directory).map_err(|error| error.to_string())?;
+        let problem = match Database::open(directory) {
+            Ok(database) => match self.look(shared, &database) {
+                Ok(revision) => {
+                    *slot = Some(database);
+                    return Ok(revision);
+                }
+                Err(problem) => {
+                    database.close();
+                    problem
+                }
+            },
+            Err(cause) => cause.to_string(),
         };
-        match look() {
-            Ok(revision) => {
-                *slot = Some(database);
-                Ok(revision)
-            }
-            Err(problem) => {
-                database.close();
-                Err(problem)
-            }
+        if let Err(error) = tail.put_back() {
+            tracing::debug!("what opening the store changed cannot be put back yet: {error}");
+            self.owed = Some(tail);
         }
+        Err(problem)
+    }
+
+    /// Commits that nobody knows of may be there or not; those that were acknowledged must be.
+    fn look(&self, shared: &Shared, database: &Database) -> Result<u64, String> {
+        let revision = database.revision().map_err(|error| error.to_string())?;
+        if !(self.synced..=self.revision).contains(&revision) {
+            return Err("commits are lost".to_owned());
+        }
+        let synced = shared.files.sync_directory();
+        synced.map_err(|error| error.to_string())?;
+        Ok(revision)
     }
 
     /// What sled or the disk has of the last commits is unknown, so nothing is read or written until the
@@ -282,7 +298,7 @@ impl Writer {
         }
     }
 
-    fn try_to_mend(&self, shared: &Shared) -> Result<u64, String> {
+    fn try_to_mend(&mut self, shared: &Shared) -> Result<u64, String> {
         let said = |error: std::io::Error| error.to_string();
         // sled is not let at a disk that does not even take this.
         let noted = Acknowledged {
@@ -291,6 +307,10 @@ impl Writer {
         };
         self.note.write(noted).map_err(said)?;
         self.data.sync_all().map_err(said)?;
+        if let Some(tail) = &self.owed {
+            tail.put_back().map_err(said)?;
+            self.owed = None;
+        }
         check_log(shared.files.directory(), Some(noted)).map_err(said)??;
         self.open_again(shared)
     }

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 
 use super::{FORMAT, Header, Line, Trailer, VERSION, check};
 use crate::model::{Error, Result};
-use crate::store::{Commit, Store, Write, repo};
+use crate::store::{Commit, Store, StoreError, Write, repo};
 
 /// A record of the longest value and its key are well below.
 const LONGEST_LINE: usize = 1 << 20;
@@ -213,6 +213,12 @@ async fn put(store: &dyn Store, commits: Vec<Commit>) -> Result<()> {
     let taken = commits.map(|commit| store.commit(commit));
     futures::future::try_join_all(taken)
         .await
-        .map_err(repo::store_error)?;
+        .map_err(given_up)?;
     Ok(())
+}
+
+/// Nobody knows of the store that is being built.
+fn given_up(error: StoreError) -> Error {
+    let what = "the store that is built of the import cannot be written: it is given up, and nothing of it stays";
+    Error::failed(what).caused_by(error)
 }
