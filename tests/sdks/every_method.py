@@ -453,7 +453,7 @@ for words, call in (
     ),
     ("endpoints", lambda: api.create_endpoint(instance_id=instance.id, endpoint_spec=network)),
     ("endpoints", lambda: api.delete_endpoint(endpoint_id=shown.endpoint.id)),
-    ("endpoints", lambda: api.migrate_endpoint(endpoint_id=NOBODY, instance_id=instance.id)),
+    ("endpoints", lambda: api.migrate_endpoint(endpoint_id=shown.endpoint.id, instance_id=instance.id)),
     ("maintenances", lambda: api.apply_instance_maintenance(instance_id=instance.id)),
     (
         "private networks",
