@@ -42,10 +42,21 @@ impl Victim {
         }
     }
 
-    fn kill(self, data: &DataDir) {
-        for process in data.processes().iter().filter(|p| self.includes(p)) {
+    /// A process that has much memory to give back takes its time to die, and still seems alive meanwhile.
+    async fn kill(self, data: &DataDir) {
+        let all = data.processes().into_iter();
+        let victims: Vec<_> = all.filter(|p| self.includes(p)).collect();
+        for process in &victims {
             process.kill9();
         }
+        wait_for("the killed to be gone", async || {
+            let left = Process::all();
+            let mut left = left
+                .iter()
+                .filter(|p| victims.iter().any(|v| v.pid == p.pid));
+            left.next().is_none().then_some(())
+        })
+        .await;
     }
 }
 
@@ -84,7 +95,7 @@ async fn kills_at_random_moments_lose_nothing_and_leave_nothing() {
         )
         .unwrap();
 
-        while_running.kill(&data);
+        while_running.kill(&data).await;
         revive(&mut host, &data).await;
         let credentials = serving(&host, &id).await;
         assert_eq!(psql(&credentials, "select n from ledger").unwrap(), "7");
@@ -136,7 +147,7 @@ async fn beside<T>(
     let kill = async {
         // Not a wait for a condition: the moment itself is what is being varied.
         berth_tests::wait::elapse(delay).await;
-        victim.kill(data);
+        victim.kill(data).await;
     };
     let (answer, ()) = tokio::join!(request, kill);
     answer
