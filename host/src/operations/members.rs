@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::contexts::{instance_context_of, planned};
 use super::workflow::{Context, StepResult, Stop};
-use crate::model::plugin::Observation;
+use crate::model::plugin::{Observation, TargetContext};
 use crate::model::workload::{MemberState, MemberStatus, Workload};
 use crate::runtime::Target;
 use crate::store::repo::Changes;
@@ -33,10 +33,8 @@ pub async fn apply(context: &Context<'_>) -> StepResult {
 /// How often each has been started again until now.
 pub async fn restarts(context: &Context<'_>) -> Result<Restarts, Stop> {
     let about = context.target_context().await?;
-    let observed = context.target()?.observe(&about).await;
-    let observed = observed.map_err(|error| context.looks.failed(error))?;
-    context.looks.succeeded();
-    Ok(observed
+    Ok(look(context, &about)
+        .await?
         .into_iter()
         .map(|status| (status.member, status.restarts))
         .collect())
@@ -98,9 +96,7 @@ pub async fn reload(context: &Context<'_>) -> Result<Option<Vec<String>>, Stop> 
         return Ok(None);
     };
     let about = context.target_context().await?;
-    let statuses = context.target()?.observe(&about).await;
-    let statuses = statuses.map_err(|error| context.looks.failed(error))?;
-    context.looks.succeeded();
+    let statuses = look(context, &about).await?;
     if !all_run(&about.workload, &statuses) {
         return Ok(None);
     }
@@ -114,12 +110,18 @@ pub async fn reload(context: &Context<'_>) -> Result<Option<Vec<String>>, Stop> 
     }
 }
 
-/// Whether every member's server runs now.
-pub async fn are_up(context: &Context<'_>) -> Result<bool, Stop> {
-    let about = context.target_context().await?;
-    let observed = context.target()?.observe(&about).await;
+/// What the target sees of the members. A look that fails is repeated for a while.
+async fn look(context: &Context<'_>, about: &TargetContext) -> Result<Vec<MemberStatus>, Stop> {
+    let observed = context.target()?.observe(about).await;
     let observed = observed.map_err(|error| context.looks.failed(error))?;
     context.looks.succeeded();
+    Ok(observed)
+}
+
+/// Whether every member's server runs now.
+async fn are_up(context: &Context<'_>) -> Result<bool, Stop> {
+    let about = context.target_context().await?;
+    let observed = look(context, &about).await?;
     Ok(all_run(&about.workload, &observed))
 }
 

@@ -2,6 +2,7 @@
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -26,12 +27,12 @@ pub fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(show_endpoint))
 }
 
-#[derive(IntoParams)]
+#[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Path)]
-#[expect(dead_code, reason = "it describes; the handler reads")]
-struct OfEndpoint {
+pub struct OfEndpoint {
     /// The endpoint.
-    endpoint_id: Uuid,
+    #[param(format = "uuid")]
+    endpoint_id: String,
 }
 
 /// List database engines
@@ -110,14 +111,14 @@ async fn list_node_types(
 async fn show_endpoint(
     State(api): State<Api>,
     scope: Scope,
-    Path(of): Path<std::collections::HashMap<String, String>>,
+    Path(of): Path<OfEndpoint>,
 ) -> ApiResult<Response> {
-    let id = of.get("endpoint_id").map_or("", String::as_str);
-    Ok(axum::Json(endpoint(&api, &scope, id)?).into_response())
+    Ok(axum::Json(endpoint(&api, &scope, &of)?).into_response())
 }
 
 /// The caller's endpoint with this id.
-pub fn endpoint(api: &Api, scope: &Scope, id: &str) -> ApiResult<Endpoint> {
+pub fn endpoint(api: &Api, scope: &Scope, of: &OfEndpoint) -> ApiResult<Endpoint> {
+    let id = &*of.endpoint_id;
     let missing = || Refusal::NotFound(Named::new("endpoint", id));
     let wanted: Uuid = id.parse().map_err(|_| missing())?;
     let found = engines::endpoint_of(wanted).find_map(|(instance, at)| {

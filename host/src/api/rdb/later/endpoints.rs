@@ -2,8 +2,6 @@
 
 use axum::extract::State;
 use axum::response::Response;
-use serde::Deserialize;
-use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -12,7 +10,7 @@ use crate::api::Api;
 use crate::api::error::ApiResult;
 use crate::api::input::Path;
 use crate::api::rdb::body::Body;
-use crate::api::rdb::catalogue::endpoint;
+use crate::api::rdb::catalogue::{OfEndpoint, endpoint};
 use crate::api::rdb::later::endpoint_spec;
 use crate::api::rdb::scope::{InRegion, OfInstance, Scope};
 use crate::api::rdb::wire::instance::Endpoint;
@@ -23,14 +21,6 @@ pub fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(destroy))
         .routes(routes!(migrate))
         .routes(routes!(create))
-}
-
-#[derive(Deserialize, IntoParams)]
-#[into_params(parameter_in = Path)]
-struct OfEndpoint {
-    /// The endpoint.
-    #[param(format = "uuid")]
-    endpoint_id: String,
 }
 
 /// Delete an endpoint
@@ -44,7 +34,7 @@ async fn destroy(
     scope: Scope,
     Path(of): Path<OfEndpoint>,
 ) -> ApiResult<Response> {
-    endpoint(&api, &scope, &of.endpoint_id)?;
+    endpoint(&api, &scope, &of)?;
     later("rdb_delete_endpoint", Body::default())
 }
 
@@ -61,7 +51,7 @@ async fn migrate(
     Path(of): Path<OfEndpoint>,
     mut body: Body,
 ) -> ApiResult<Response> {
-    endpoint(&api, &scope, &of.endpoint_id)?;
+    endpoint(&api, &scope, &of)?;
     body.required_id("instance_id");
     later("rdb_migrate_endpoint", body)
 }
