@@ -57,7 +57,7 @@ test: servers plugins ## run all tests, with real servers (installs those it nee
 	@scripts/install-sdks.sh "$(TARGET_DIR)"
 	@rm -f "$(TARGET_DIR)/not-tried.txt"
 	$(CARGO) build --locked --workspace --bins --tests
-	$(CARGO) test --locked --workspace
+	$(CARGO) test --locked --workspace --no-fail-fast
 	@if [ -s "$(TARGET_DIR)/not-tried.txt" ]; then \
 	echo; echo "Passed over, as BERTH_TEST_MAY_SKIP=1 allows:"; sort -u "$(TARGET_DIR)/not-tried.txt"; fi
 

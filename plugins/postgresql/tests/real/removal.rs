@@ -125,10 +125,16 @@ fn cut(server: &Server) {
         let removal = scope.spawn(|| delete(server));
         let waiting = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'berth' AND wait_event_type = 'Lock'";
         assert!((0..2000).any(|_| server.ask("postgres", waiting) == "1"));
-        server.ask(
-            "postgres",
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'berth'",
-        );
+        // First the session that could undo it, until it is gone: the end of the other one is what it would undo it for.
+        for which in ["datname = 'postgres'", "true"] {
+            server.ask(
+                "postgres",
+                &format!(
+                    "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity \
+                     WHERE application_name = 'berth' AND {which}"
+                ),
+            );
+        }
         let removed = removal.join().expect("a thread");
         assert!(matches!(removed, Err(Error::RetryAfter(_))), "{removed:?}");
     });
