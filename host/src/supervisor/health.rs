@@ -9,9 +9,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
+use crate::model::InstanceId;
 use crate::model::health::{Condition, Health, History, Transition};
 use crate::model::plugin::MemberDial;
-use crate::model::{Instance, InstanceId, Phase};
 
 /// How members were dialled longer ago is not believed. Every instance is looked at more often, while all is well.
 const DIALS_FOR: Duration = Duration::from_secs(5);
@@ -66,13 +66,11 @@ impl HealthBook {
         }
     }
 
-    /// How the members of an instance are dialled, if that was seen a moment ago, and nothing was done to it since.
-    pub fn dials(&self, instance: &Instance) -> Option<Vec<MemberDial>> {
+    /// How the members are dialled of an instance that was brought up at `up_since`, if that was seen a moment ago.
+    pub fn dials(&self, id: InstanceId, up_since: Timestamp) -> Option<Vec<MemberDial>> {
         let book = self.read();
-        let seen = book.dials.get(&instance.id)?;
-        let holds = instance.phase() == Phase::Running
-            && seen.up_since == instance.updated_at
-            && seen.seen_at.elapsed() < DIALS_FOR;
+        let seen = book.dials.get(&id)?;
+        let holds = seen.up_since == up_since && seen.seen_at.elapsed() < DIALS_FOR;
         holds.then(|| seen.dials.clone())
     }
 
@@ -225,6 +223,23 @@ mod tests {
         assert!(!book.enter(id, down(), at(40), at(51)));
         assert!(book.enter(id, down(), at(60), at(61)));
         assert_eq!(since(), at(61));
+    }
+
+    #[test]
+    fn dials_are_believed_for_a_moment_and_of_the_same_servers() {
+        let (book, id) = (HealthBook::default(), InstanceId::generate());
+        assert_eq!(book.dials(id, at(1)), None);
+        book.see_dials(id, at(1), Some(Vec::new()));
+        assert_eq!(book.dials(id, at(1)), Some(Vec::new()));
+        assert_eq!(book.dials(id, at(2)), None, "brought up anew");
+        book.write().dials.get_mut(&id).unwrap().seen_at -= DIALS_FOR;
+        assert_eq!(book.dials(id, at(1)), None, "nobody looked since");
+        book.see_dials(id, at(1), Some(Vec::new()));
+        book.see_dials(id, at(1), None);
+        assert_eq!(book.dials(id, at(1)), None, "they do not run");
+        book.see_dials(id, at(1), Some(Vec::new()));
+        book.keep_only(|_| false);
+        assert_eq!(book.dials(id, at(1)), None, "it is not looked at any more");
     }
 
     #[test]
