@@ -14,7 +14,7 @@ readonly UNPACKED=(mysql redis-7.0 redis-7.2 valkey-8)
 program_of() {
   case $1 in
     # The release of Debian that has it changes its version when it likes.
-    mysql) echo 'mysql/*/usr/sbin/mysqld' ;;
+    mysql) echo 'mysql/*/usr/bin/mysqld' ;;
     redis-*) echo "redis/${1#redis-}/usr/bin/redis-server" ;;
     valkey-*) echo "valkey/${1#valkey-}/usr/bin/valkey-server" ;;
   esac
@@ -161,19 +161,21 @@ unpack_debian() {
 unpack_mysql() {
   local staged="$STAGING/mysql" series program programs=() suite=sid
   fetch_packages "$staged" "$suite" mysql-server-core mysql-client-core || return 1
-  for program in usr/sbin/mysqld usr/bin/{mysql,mysqladmin,mysqldump,mysqlbinlog}; do
+  # The walls around a program let it read what lies beside the `bin` that it is in.
+  mv "$staged/usr/sbin/mysqld" "$staged/usr/bin/mysqld" || return 1
+  for program in usr/bin/{mysqld,mysql,mysqladmin,mysqldump,mysqlbinlog}; do
     if [ -e "$staged/$program" ]; then programs+=("$program"); fi
   done
-  find "$staged/usr/bin" -type f ! -name mysql ! -name mysqladmin ! -name mysqldump ! -name mysqlbinlog -delete
+  find "$staged/usr/bin" -type f ! -name mysqld ! -name mysql ! -name mysqladmin ! -name mysqldump ! -name mysqlbinlog -delete
   # What it is, only a program can say that runs: there where it lies at first.
-  relocate "$staged" "$staged" usr/sbin/mysqld || return 1
-  series=$(version_of "$staged/usr/sbin/mysqld" | cut -d. -f1,2)
+  relocate "$staged" "$staged" usr/bin/mysqld || return 1
+  series=$(version_of "$staged/usr/bin/mysqld" | cut -d. -f1,2)
   [ -n "$series" ] || { warn "the unpacked mysqld does not run on this machine"; return 1; }
   if [ "$series" != 9.7 ]; then
-    warn "Debian has MySQL $series by now, and Berth knows 9.7; BERTH_TEST_MYSQLD=$INTO/mysql/$series/usr/sbin/mysqld tries it"
+    warn "Debian has MySQL $series by now, and Berth knows 9.7; BERTH_TEST_MYSQLD=$INTO/mysql/$series/usr/bin/mysqld tries it"
   fi
   relocate "$staged" "$INTO/mysql/$series" "${programs[@]}" || return 1
-  settle "$staged" "$INTO/mysql/$series" usr/sbin/mysqld
+  settle "$staged" "$INTO/mysql/$series" usr/bin/mysqld
 }
 
 # No release of Debian has it. A wheel has, with a server that is linked to an older OpenSSL, which Debian 11 has.
