@@ -36,7 +36,7 @@ until_ready() {
   done
 }
 
-engine=$(berth GET /database-engines | jq -r '.engines[0].versions | map(select((.disabled or .beta) | not)) | .[0].name')
+engine=$(berth GET /database-engines | jq -r '.engines[] | select(.name == "PostgreSQL") | .versions | map(select((.disabled or .beta) | not)) | .[0].name')
 created=$(jq -n --arg engine "$engine" --arg name "tour-$$" \
   '{name: $name, engine: $engine, user_name: "boss", password: env.PASSWORD, node_type: "db-dev-s", tags: ["tour"]}' |
   berth POST /instances)

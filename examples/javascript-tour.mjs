@@ -20,7 +20,7 @@ const client = createClient({
 })
 const api = new Rdbv1.API(client)
 
-const [engine] = await api.listDatabaseEngines().all()
+const engine = (await api.listDatabaseEngines().all()).find(one => one.name === 'PostgreSQL')
 const version = engine.versions.find(one => !one.disabled && !one.beta)
 console.log(`${version.name}, ${version.availableSettings.length} settings`)
 

@@ -21,7 +21,7 @@ client.api_allow_insecure = True
 client.default_region = client.default_region or "fr-par"
 api = RdbV1API(client)
 
-engine = api.list_database_engines().engines[0]
+engine = next(one for one in api.list_database_engines_all() if one.name == "PostgreSQL")
 version = next(version for version in engine.versions if not version.disabled and not version.beta)
 print(f"{version.name}, {len(version.available_settings)} settings")
 

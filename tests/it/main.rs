@@ -23,5 +23,6 @@ mod store;
 mod survival;
 mod sweep;
 mod tidy;
+mod tours;
 mod traces;
 mod verbs;
