@@ -49,7 +49,10 @@ pub fn prepare(session: &mut Session) -> Result<()> {
     let whole = grants.accounts.get(&role).is_some_and(|rights| {
         Rights::ALL.without(*rights).is_empty()
             && grants.effective(&role, "mysql").is_empty()
-            && grants.effective(&role, "sys").without(Rights::SEES).is_empty()
+            && grants
+                .effective(&role, "sys")
+                .without(Rights::SEES)
+                .is_empty()
     });
     if whole {
         return Ok(());
@@ -94,11 +97,24 @@ mod tests {
     #[test]
     fn admins_get_nothing_that_leads_out_of_the_server() {
         for right in [
-            "SUPER", "FILE", "SHUTDOWN", "RELOAD", "SYSTEM_", "CONNECTION_ADMIN", "DEFINER", "ROLE_ADMIN",
-            "REPLICATION SLAVE", "BACKUP", "CLONE", "PERSIST",
+            "SUPER",
+            "FILE",
+            "SHUTDOWN",
+            "RELOAD",
+            "SYSTEM_",
+            "CONNECTION_ADMIN",
+            "DEFINER",
+            "ROLE_ADMIN",
+            "REPLICATION SLAVE",
+            "BACKUP",
+            "CLONE",
+            "PERSIST",
         ] {
             assert!(!SERVER_WIDE.contains(right), "{right}");
-            assert!(RIGHTS.iter().all(|(_, name)| !name.contains(right)), "{right}");
+            assert!(
+                RIGHTS.iter().all(|(_, name)| !name.contains(right)),
+                "{right}"
+            );
         }
     }
 }

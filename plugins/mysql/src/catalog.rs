@@ -3,9 +3,7 @@
 use berth_sdk::engine::{Catalog, Description, Instance, NameRules, Stage, Version};
 use berth_sdk::{Error, Result};
 
-use crate::names::{
-    LONGEST_DATABASE, LONGEST_USER, OWN_DATABASES, OWN_USERS, RESERVED,
-};
+use crate::names::{LONGEST_DATABASE, LONGEST_USER, OWN_DATABASES, OWN_USERS, RESERVED};
 use crate::{MySql, settings_table};
 
 /// The series that are supported for years; what comes between two of them counts as the next.
@@ -128,7 +126,11 @@ mod tests {
         let description = MySql::describe();
         let labels: Vec<_> = description.versions.iter().map(|v| &*v.label).collect();
         assert_eq!(labels, ["9.7", "8.4", "8.0"]);
-        let next: Vec<_> = description.versions.iter().map(|v| v.upgrades_to.concat()).collect();
+        let next: Vec<_> = description
+            .versions
+            .iter()
+            .map(|v| v.upgrades_to.concat())
+            .collect();
         assert_eq!(next, ["", "9.7", "8.4"]);
     }
 

@@ -14,13 +14,22 @@ use crate::{privileges, settings};
 
 pub fn list(instance: &Instance, sizes: bool) -> Result<Vec<Database>> {
     with(instance, |session| {
-        let sizes = if sizes { Some(all_sizes(session)?) } else { None };
+        let sizes = if sizes {
+            Some(all_sizes(session)?)
+        } else {
+            None
+        };
         let size_of = |name: &str| {
             let sizes = sizes.as_ref()?;
-            Some(sizes.get(&file_name(name)).copied().unwrap_or(0))
+            // By its name, or by that of its directory.
+            let found = sizes.get(name).or_else(|| sizes.get(&file_name(name)));
+            Some(found.copied().unwrap_or(0))
         };
         let names = names(session)?;
-        Ok(names.into_iter().map(|name| shown(size_of(&name), name)).collect())
+        Ok(names
+            .into_iter()
+            .map(|name| shown(size_of(&name), name))
+            .collect())
     })
 }
 
@@ -102,7 +111,6 @@ fn forget(session: &mut Session, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// By the name of their directory.
 fn all_sizes(session: &mut Session) -> Result<BTreeMap<String, u64>> {
     let sql = "SELECT SUBSTRING_INDEX(NAME, '/', 1), SUM(FILE_SIZE) \
         FROM information_schema.INNODB_TABLESPACES WHERE LOCATE('/', NAME) > 0 GROUP BY 1";

@@ -94,7 +94,10 @@ impl Rights {
 
     /// `Y` and `N` for each right, and for handing on.
     fn read(letters: &str) -> Self {
-        let bits = letters.chars().enumerate().filter(|(_, letter)| *letter == 'Y');
+        let bits = letters
+            .chars()
+            .enumerate()
+            .filter(|(_, letter)| *letter == 'Y');
         Self(bits.fold(0, |all, (bit, _)| all | 1 << bit))
     }
 
@@ -118,7 +121,9 @@ impl Rights {
     /// As a statement lists them; empty when there are none.
     pub fn sql(self) -> String {
         let names = RIGHTS.iter().map(|(_, name)| *name).chain(["GRANT OPTION"]);
-        let held = names.enumerate().filter(|(bit, _)| self.0 & (1 << bit) != 0);
+        let held = names
+            .enumerate()
+            .filter(|(bit, _)| self.0 & (1 << bit) != 0);
         held.map(|(_, name)| name).collect::<Vec<_>>().join(", ")
     }
 }
@@ -173,7 +178,10 @@ impl Grants {
                 || name.chars().any(char::is_control))
         };
         let named = self.accounts.keys().map(|account| (account, &*account.0));
-        named.filter(|it| callers(*it)).map(|(_, name)| name).collect()
+        named
+            .filter(|it| callers(*it))
+            .map(|(_, name)| name)
+            .collect()
     }
 
     /// The accounts of a user.
@@ -185,7 +193,8 @@ impl Grants {
     /// Every account of the user is a member of the role of admins, by whatever way.
     pub fn is_admin(&self, user: &str) -> bool {
         let accounts = self.accounts_of(user);
-        let member = |account: &&Account| self.roles_of(account).iter().any(|role| role.0 == ADMINS);
+        let member =
+            |account: &&Account| self.roles_of(account).iter().any(|role| role.0 == ADMINS);
         !accounts.is_empty() && accounts.iter().all(member)
     }
 
@@ -215,7 +224,9 @@ impl Grants {
     }
 
     fn permission_of(&self, account: &Account, database: &str) -> Permission {
-        let other = self.finer.contains_key(&(account.clone(), database.to_owned()))
+        let other = self
+            .finer
+            .contains_key(&(account.clone(), database.to_owned()))
             || self.has_more(account, database);
         if other {
             return Permission::Custom;
@@ -230,7 +241,9 @@ impl Grants {
         let by_role = |role: &Account| {
             !self.direct(role, database).is_empty()
                 || !self.global(role, database).is_empty()
-                || self.finer.contains_key(&(role.clone(), database.to_owned()))
+                || self
+                    .finer
+                    .contains_key(&(role.clone(), database.to_owned()))
         };
         !self.global(account, database).is_empty()
             || self.databases.keys().any(everybody)
@@ -286,7 +299,10 @@ pub fn quoted(account: &Account) -> String {
 }
 
 fn account(row: &Row, column: usize) -> Result<Account> {
-    Ok((text(row, column)?.to_owned(), text(row, column + 1)?.to_owned()))
+    Ok((
+        text(row, column)?.to_owned(),
+        text(row, column + 1)?.to_owned(),
+    ))
 }
 
 const TAKEN_BACK: &str = "SELECT u.User, u.Host, r.name, r.kind FROM mysql.user u, \
@@ -328,7 +344,10 @@ mod tests {
         );
         let letters = format!("{}N", "Y".repeat(18));
         assert_eq!(Rights::read(&letters), Rights::ALL);
-        assert_eq!(Rights::read(&"Y".repeat(19)).permission(), Permission::Custom);
+        assert_eq!(
+            Rights::read(&"Y".repeat(19)).permission(),
+            Permission::Custom
+        );
         assert_eq!(Rights::read(&"N".repeat(19)).permission(), Permission::None);
     }
 
@@ -363,7 +382,9 @@ mod tests {
         grants.finer.insert(key.clone(), [table].into());
         assert_eq!(grants.permission("ann", "shop"), Permission::Custom);
         grants.finer.remove(&key);
-        grants.members.insert(account("ann"), [account("team")].into());
+        grants
+            .members
+            .insert(account("ann"), [account("team")].into());
         assert_eq!(grants.permission("ann", "shop"), Permission::None);
         on(&mut grants, "team", "shop", Rights::READ);
         assert_eq!(grants.permission("ann", "shop"), Permission::Custom);
@@ -378,7 +399,9 @@ mod tests {
         on(&mut grants, "ann", "shop", Rights::READ);
         assert_eq!(grants.permission("ann", "shop"), Permission::Custom);
         let admins = account(ADMINS);
-        grants.members.insert(account("ann"), [admins.clone()].into());
+        grants
+            .members
+            .insert(account("ann"), [admins.clone()].into());
         assert!(!grants.is_admin("ann"));
         grants.members.insert(other, [admins].into());
         assert!(grants.is_admin("ann"));

@@ -165,9 +165,7 @@ fn configuration(spec: &Spec, series: Series) -> String {
         ("default_time_zone", "+00:00"),
         ("log_timestamps", "UTC"),
     ];
-    let mut text = String::from(
-        "# Written by Berth. Changes made here are lost.\n[mysqld]\n",
-    );
+    let mut text = String::from("# Written by Berth. Changes made here are lost.\n[mysqld]\n");
     for (name, value) in fixed {
         line(&mut text, name, value);
     }
@@ -309,8 +307,18 @@ pub mod tests {
     #[test]
     fn another_plugin_for_logging_in_is_loaded_where_it_is_not_always() {
         for (version, name, value, loaded) in [
-            ("8.0", "default_authentication_plugin", "mysql_native_password", false),
-            ("8.4", "authentication_policy", "*:mysql_native_password,,", true),
+            (
+                "8.0",
+                "default_authentication_plugin",
+                "mysql_native_password",
+                false,
+            ),
+            (
+                "8.4",
+                "authentication_policy",
+                "*:mysql_native_password,,",
+                true,
+            ),
             ("8.4", "authentication_policy", "*,,", false),
         ] {
             let mut spec = spec(version);

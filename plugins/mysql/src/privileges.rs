@@ -123,7 +123,13 @@ fn exactly(
     for sql in statements {
         match session.try_rows(&sql) {
             // The one before has taken all there was.
-            Ok(_) | Err(Failure::Server(number::NONEXISTING_GRANT | number::NONEXISTING_TABLE_GRANT | number::NONEXISTING_PROC_GRANT, _)) => {}
+            Ok(_)
+            | Err(Failure::Server(
+                number::NONEXISTING_GRANT
+                | number::NONEXISTING_TABLE_GRANT
+                | number::NONEXISTING_PROC_GRANT,
+                _,
+            )) => {}
             Err(error) => return Err(failure("revoking privileges", &error)),
         }
     }

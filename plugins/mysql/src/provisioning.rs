@@ -95,7 +95,11 @@ mod tests {
         });
         assert_eq!(
             fields(&spec),
-            ["node.memory-bytes", "skip_grant_tables", "innodb_buffer_pool_size"]
+            [
+                "node.memory-bytes",
+                "skip_grant_tables",
+                "innodb_buffer_pool_size"
+            ]
         );
         spec.settings.clear();
         spec.version = "5.7".into();
@@ -105,7 +109,14 @@ mod tests {
         spec.database = Some("MySQL".into());
         assert_eq!(
             fields(&spec),
-            ["version", "members", "node.memory-bytes", "storage-bytes", "user", "database"]
+            [
+                "version",
+                "members",
+                "node.memory-bytes",
+                "storage-bytes",
+                "user",
+                "database"
+            ]
         );
         assert!(matches!(MySql::plan(spec), Err(Error::Invalid(all)) if all.len() == 6));
     }

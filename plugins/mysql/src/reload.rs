@@ -26,11 +26,15 @@ pub fn reload(instance: &Instance) -> Result<Vec<String>> {
     let series = Series::of(instance)?;
     with(instance, |session| {
         let changes = changes(session, instance, series)?;
-        let (live, waiting): (Vec<_>, Vec<_>) = changes.into_iter().partition(|it| it.row.is_live());
+        let (live, waiting): (Vec<_>, Vec<_>) =
+            changes.into_iter().partition(|it| it.row.is_live());
         tell(session, &live)?;
         // It keeps the old one when it cannot read the new.
         session.run("taking the certificate anew", "ALTER INSTANCE RELOAD TLS")?;
-        Ok(waiting.into_iter().map(|it| it.row.name.to_owned()).collect())
+        Ok(waiting
+            .into_iter()
+            .map(|it| it.row.name.to_owned())
+            .collect())
     })
 }
 
@@ -41,8 +45,11 @@ fn changes(session: &mut Session, instance: &Instance, series: Series) -> Result
         let Some(row) = settings_table::find(name, series) else {
             continue;
         };
-        let now = rows.iter().find(|row| text(row, 0).is_ok_and(|it| it == name));
-        let now = now.ok_or_else(|| Error::failed(format!("the server has no setting '{name}'")))?;
+        let now = rows
+            .iter()
+            .find(|row| text(row, 0).is_ok_and(|it| it == name));
+        let now =
+            now.ok_or_else(|| Error::failed(format!("the server has no setting '{name}'")))?;
         let before = text(now, 1)?.to_owned();
         if !row.same(&before, &wanted) {
             found.push(Change {

@@ -22,7 +22,10 @@ pub fn problems(spec: &Spec) -> Vec<FieldProblem> {
         .map(|setting| {
             FieldProblem::new(
                 &setting.name,
-                format!("is not a setting of MySQL {} that can be chosen here", series.label()),
+                format!(
+                    "is not a setting of MySQL {} that can be chosen here",
+                    series.label()
+                ),
                 "one that the version's description lists",
             )
         })
@@ -66,7 +69,9 @@ fn too_much_memory(spec: &Spec, series: Series) -> Option<FieldProblem> {
     let all = in_force(spec, series);
     let bytes = |name: &str| {
         let found = all.iter().find(|(n, _)| *n == name);
-        found.and_then(|(_, value)| value.parse::<u64>().ok()).unwrap_or(0)
+        found
+            .and_then(|(_, value)| value.parse::<u64>().ok())
+            .unwrap_or(0)
     };
     let pool = bytes("innodb_buffer_pool_size").saturating_add(bytes("innodb_log_buffer_size"));
     let most = spec.node.memory_bytes / 10 * 8;
@@ -74,7 +79,10 @@ fn too_much_memory(spec: &Spec, series: Series) -> Option<FieldProblem> {
         FieldProblem::new(
             "innodb_buffer_pool_size",
             "makes the server take more memory when it starts than its node has to give",
-            format!("at most {} MB together with innodb_log_buffer_size", most / MIB),
+            format!(
+                "at most {} MB together with innodb_log_buffer_size",
+                most / MIB
+            ),
         )
     })
 }
@@ -123,7 +131,10 @@ mod tests {
 
     #[test]
     fn a_server_that_would_not_get_its_memory_is_not_tried() {
-        assert_eq!(fields(&chosen(&[("innodb_buffer_pool_size", "2048")])), [""; 0]);
+        assert_eq!(
+            fields(&chosen(&[("innodb_buffer_pool_size", "2048")])),
+            [""; 0]
+        );
         assert_eq!(
             fields(&chosen(&[("innodb_buffer_pool_size", "4000")])),
             ["innodb_buffer_pool_size"]

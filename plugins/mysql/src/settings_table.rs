@@ -148,7 +148,9 @@ pub fn schemas(series: Series) -> Vec<SettingSchema> {
             description: row.description.into(),
             type_: row.kind.into_type(),
             default_value: row.shown(&row.unchosen(series, &sized)),
-            unit: Some(row.unit).filter(|unit| !unit.is_empty()).map(Into::into),
+            unit: Some(row.unit)
+                .filter(|unit| !unit.is_empty())
+                .map(Into::into),
             live: row.is_live(),
             init_only: row.is_init(),
         })
@@ -270,8 +272,25 @@ mod tests {
                 assert!(!schema.default_value.is_empty(), "{name}");
                 assert!(schema.description.ends_with('.'), "{name}");
                 for part in [
-                    "dir", "file", "ssl", "tls", "plugin_load", "socket", "address", "port", "flush", "log_bin",
-                    "general_log", "slow", "secure", "read_only", "offline", "init_", "partial", "sync", "double",
+                    "dir",
+                    "file",
+                    "ssl",
+                    "tls",
+                    "plugin_load",
+                    "socket",
+                    "address",
+                    "port",
+                    "flush",
+                    "log_bin",
+                    "general_log",
+                    "slow",
+                    "secure",
+                    "read_only",
+                    "offline",
+                    "init_",
+                    "partial",
+                    "sync",
+                    "double",
                 ] {
                     let harmless = name == "innodb_max_dirty_pages_pct";
                     assert!(harmless || !name.contains(part), "{name}: {part}");

@@ -43,7 +43,11 @@ pub fn settings(spec: &Spec) -> Vec<(&'static str, String)> {
 
     // Manual 10.12.3.1: "50 to 75 percent of system memory" for a machine of its own. A server takes about 250 MiB before
     // that, which is much of a small node.
-    let pool = if memory < 3 * 512 * MIB { memory / 4 } else { memory / 2 };
+    let pool = if memory < 3 * 512 * MIB {
+        memory / 4
+    } else {
+        memory / 2
+    };
     let pool = (pool / CHUNK).max(1) * CHUNK;
 
     // Manual 17.8.1 (innodb_log_buffer_size): for transactions that change much; 64 MiB is the default of 8.4.

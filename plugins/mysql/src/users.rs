@@ -15,7 +15,11 @@ use crate::wire::Failure;
 pub fn list(instance: &Instance) -> Result<Vec<User>> {
     with(instance, |session| {
         let grants = Grants::read(session)?;
-        Ok(grants.users().into_iter().map(|name| shown(&grants, name)).collect())
+        Ok(grants
+            .users()
+            .into_iter()
+            .map(|name| shown(&grants, name))
+            .collect())
     })
 }
 
@@ -99,7 +103,10 @@ pub fn create_sql(
     } else {
         String::new()
     };
-    Ok(format!("CREATE USER {}@'%' {identified}{role}", literal(name)))
+    Ok(format!(
+        "CREATE USER {}@'%' {identified}{role}",
+        literal(name)
+    ))
 }
 
 /// Another password for all accounts of the user.
@@ -111,7 +118,9 @@ pub fn password_sql(
 ) -> Result<String> {
     let identified = identified(session, password)?;
     let accounts = grants.accounts_of(name).into_iter();
-    let each: Vec<_> = accounts.map(|account| format!("{} {identified}", quoted(account))).collect();
+    let each: Vec<_> = accounts
+        .map(|account| format!("{} {identified}", quoted(account)))
+        .collect();
     Ok(format!("ALTER USER {}", each.join(", ")))
 }
 
@@ -125,7 +134,10 @@ pub fn set_admin(session: &mut Session, grants: &Grants, name: &str, admin: bool
         let sql = format!("GRANT '{ADMINS}'@'%' TO {}", joined(&accounts));
         return session.run("making the user an admin", &sql);
     }
-    let direct: Vec<_> = accounts.into_iter().filter(|it| grants.is_member(it)).collect();
+    let direct: Vec<_> = accounts
+        .into_iter()
+        .filter(|it| grants.is_member(it))
+        .collect();
     if direct.is_empty() {
         return Err(by_another_role(name));
     }
@@ -179,9 +191,17 @@ fn identified(session: &mut Session, password: &str) -> Result<String> {
         .rows("asking how users log in", sql)?
         .iter()
         .any(|row| text(row, 1).is_ok_and(|value| value.contains(Plugin::Native.name())));
-    let plugin = if native { Plugin::Native } else { Plugin::CachingSha2 };
+    let plugin = if native {
+        Plugin::Native
+    } else {
+        Plugin::CachingSha2
+    };
     let stored = plugin.stored(password)?;
-    Ok(format!("IDENTIFIED WITH {} AS {}", plugin.name(), literal(&stored)))
+    Ok(format!(
+        "IDENTIFIED WITH {} AS {}",
+        plugin.name(),
+        literal(&stored)
+    ))
 }
 
 fn refuse_definer(session: &mut Session, name: &str, accounts: &[&Account]) -> Result<()> {
@@ -207,7 +227,10 @@ fn refuse_definer(session: &mut Session, name: &str, accounts: &[&Account]) -> R
     if rows.is_empty() {
         return Ok(());
     }
-    let mut names = rows.iter().map(|row| text(row, 0)).collect::<Result<Vec<_>>>()?;
+    let mut names = rows
+        .iter()
+        .map(|row| text(row, 0))
+        .collect::<Result<Vec<_>>>()?;
     if names.len() > 3 {
         names[3] = "and others";
     }

@@ -198,7 +198,7 @@ fn challenge_of(bytes: &[u8]) -> Vec<u8> {
 }
 
 fn named(name: &[u8]) -> Option<Plugin> {
-    [Plugin::CachingSha2, Plugin::Native]
+    [Plugin::CachingSha2, Plugin::Native, Plugin::Sha256]
         .into_iter()
         .find(|plugin| plugin.name().as_bytes() == name)
 }
@@ -314,7 +314,11 @@ mod tests {
         assert_eq!(rest.value().unwrap().as_deref(), Some(""));
         assert_eq!(rest.value().unwrap().as_deref(), Some("z"));
         assert!(rest.value().is_err());
-        for wrong in [&b"\x05ab"[..], b"\xff", b"\xfe\xff\xff\xff\xff\xff\xff\xff\xff"] {
+        for wrong in [
+            &b"\x05ab"[..],
+            b"\xff",
+            b"\xfe\xff\xff\xff\xff\xff\xff\xff\xff",
+        ] {
             assert!(Bytes(wrong).value().is_err());
         }
     }

@@ -45,7 +45,10 @@ fn required() -> Option<Program> {
     let found = program();
     if found.is_none() {
         let may_skip = std::env::var("BERTH_TEST_MAY_SKIP").is_ok_and(|value| value == "1");
-        assert!(may_skip, "no MySQL is installed: run scripts/install-servers.sh mysql");
+        assert!(
+            may_skip,
+            "no MySQL is installed: run scripts/install-servers.sh mysql"
+        );
         eprintln!("passed over: no MySQL is installed");
     }
     found
@@ -63,9 +66,16 @@ fn a_life(mut server: Server) {
     privileges::live(&server);
 
     let log = server.log();
-    let general = server.ask("SELECT COALESCE(GROUP_CONCAT(CONVERT(argument USING utf8mb4)), '') FROM mysql.general_log");
+    let general = server.ask(
+        "SELECT COALESCE(GROUP_CONCAT(CONVERT(argument USING utf8mb4)), '') FROM mysql.general_log",
+    );
     for place in [&log, &general, &server.arguments()] {
-        for hidden in [&*server.secret("app"), &server.secret("superuser"), "$A$005$", users::PASSWORD] {
+        for hidden in [
+            &*server.secret("app"),
+            &server.secret("superuser"),
+            "$A$005$",
+            users::PASSWORD,
+        ] {
             assert!(!place.contains(hidden), "{hidden} is in\n{place}");
         }
     }
@@ -106,12 +116,18 @@ fn clients_get_in_by_tls_only(server: &Server) {
     assert_eq!(who.as_deref(), Ok("app_user@%\t1"));
     let plain = server.mysql("app_user", &password, "DISABLED", "SELECT 1");
     let refused = plain.expect_err("a refusal");
-    assert!(refused.contains("3159") || refused.contains("2061"), "{refused}");
+    assert!(
+        refused.contains("3159") || refused.contains("2061"),
+        "{refused}"
+    );
     let network = server.try_ask("berth", &server.secret("superuser"), "SELECT 1");
     let refused = network.expect_err("a refusal");
     assert!(refused.contains("1045"), "{refused}");
     assert_eq!(server.ask("SELECT USER()"), "berth@localhost");
-    assert_eq!(server.ask("SELECT COUNT(*) FROM mysql.user WHERE User = 'root'"), "0");
+    assert_eq!(
+        server.ask("SELECT COUNT(*) FROM mysql.user WHERE User = 'root'"),
+        "0"
+    );
 }
 
 fn first_user_rules_its_own_and_no_more(server: &Server) {
@@ -150,11 +166,18 @@ fn first_user_rules_its_own_and_no_more(server: &Server) {
         "SHUTDOWN",
     ] {
         let refused = ask(forbidden).expect_err(forbidden);
-        assert!(refused.contains("denied") || refused.contains("1290") || refused.contains("1146"), "{forbidden}: {refused}");
+        assert!(
+            refused.contains("denied") || refused.contains("1290") || refused.contains("1146"),
+            "{forbidden}: {refused}"
+        );
     }
-    assert_eq!(ask("SELECT LOAD_FILE('/etc/passwd') IS NULL").as_deref(), Ok("1"));
+    assert_eq!(
+        ask("SELECT LOAD_FILE('/etc/passwd') IS NULL").as_deref(),
+        Ok("1")
+    );
     // What an admin hands on leads no further.
-    ask("CREATE USER wide IDENTIFIED BY 'S3cret-by-hand'; GRANT SELECT ON *.* TO wide").expect("a grant");
+    ask("CREATE USER wide IDENTIFIED BY 'S3cret-by-hand'; GRANT SELECT ON *.* TO wide")
+        .expect("a grant");
     let refused = server.try_ask("wide", "S3cret-by-hand", "SELECT * FROM mysql.user");
     assert!(refused.expect_err("a refusal").contains("denied"));
     ask("DROP USER wide").expect("a removal");
@@ -182,13 +205,17 @@ fn passwords(server: &Server) {
     assert!(!accepts("next"));
     MySql::rotate(server.instance.clone(), login.clone(), first.clone()).expect("a rotation");
     assert!(accepts(&first));
-    server.try_ask("app_user", &first, "SELECT 1").expect("an answer");
+    server
+        .try_ask("app_user", &first, "SELECT 1")
+        .expect("an answer");
 
     // Without its database the password is right all the same.
     server.ask("DROP DATABASE real_one");
     assert!(accepts(&first));
     server.bootstrap();
-    server.try_ask("app_user", &first, "USE real_one").expect("the database");
+    server
+        .try_ask("app_user", &first, "USE real_one")
+        .expect("the database");
 
     let unknown = Login {
         user: Some("nobody_we_know".into()),

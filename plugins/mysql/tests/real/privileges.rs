@@ -14,8 +14,10 @@ pub fn live(server: &Server) {
     MySql::create_database(it(), BASE.into()).expect("a database");
     MySql::create_database(it(), "priXvate".into()).expect("a database");
     MySql::create_user(it(), "pat".into(), PASSWORD.into(), false).expect("a user");
-    server.ask("CREATE TABLE pri_vate.t (x INT); INSERT INTO pri_vate.t VALUES (1); \
-                CREATE TABLE priXvate.t (x INT); CREATE PROCEDURE pri_vate.p() SELECT 1");
+    server.ask(
+        "CREATE TABLE pri_vate.t (x INT); INSERT INTO pri_vate.t VALUES (1); \
+                CREATE TABLE priXvate.t (x INT); CREATE PROCEDURE pri_vate.p() SELECT 1",
+    );
     every_permission_is_what_it_says(server);
     what_is_done_in_sql_is_seen_and_set_right(server);
     other_ways_are_refused(server);
@@ -27,12 +29,21 @@ pub fn live(server: &Server) {
 }
 
 fn set(server: &Server, permission: Permission) -> Result<Permission, Error> {
-    MySql::set_privilege(server.instance.clone(), "pat".into(), BASE.into(), permission)
-        .map(|set| set.permission)
+    MySql::set_privilege(
+        server.instance.clone(),
+        "pat".into(),
+        BASE.into(),
+        permission,
+    )
+    .map(|set| set.permission)
 }
 
 fn seen(server: &Server) -> Permission {
-    let seen = MySql::list_privileges(server.instance.clone(), Some("pat".into()), Some(BASE.into()));
+    let seen = MySql::list_privileges(
+        server.instance.clone(),
+        Some("pat".into()),
+        Some(BASE.into()),
+    );
     seen.expect("a list")[0].permission
 }
 
@@ -98,8 +109,10 @@ fn what_is_done_in_sql_is_seen_and_set_right(server: &Server) {
         for permission in [Permission::Readonly, Permission::None, Permission::All] {
             set(server, permission).expect("a privilege");
             server.ask(sql);
-            let all = permission == Permission::All && !sql.contains("pri_vate.t")
-                && !sql.contains("GRANT OPTION") && !sql.contains("PROCEDURE");
+            let all = permission == Permission::All
+                && !sql.contains("pri_vate.t")
+                && !sql.contains("GRANT OPTION")
+                && !sql.contains("PROCEDURE");
             if !all {
                 assert_eq!(seen(server), Permission::Custom, "{sql}");
             }
@@ -117,14 +130,26 @@ fn what_is_done_in_sql_is_seen_and_set_right(server: &Server) {
 
 fn other_ways_are_refused(server: &Server) {
     for (give, take) in [
-        ("GRANT SELECT ON *.* TO pat", "REVOKE SELECT ON *.* FROM pat"),
-        ("CREATE ROLE team; GRANT SELECT ON pri_vate.* TO team; GRANT team TO pat", "DROP ROLE team"),
-        ("CREATE USER ''@'%'; GRANT SELECT ON pri_vate.* TO ''@'%'", "DROP USER ''@'%'"),
+        (
+            "GRANT SELECT ON *.* TO pat",
+            "REVOKE SELECT ON *.* FROM pat",
+        ),
+        (
+            "CREATE ROLE team; GRANT SELECT ON pri_vate.* TO team; GRANT team TO pat",
+            "DROP ROLE team",
+        ),
+        (
+            "CREATE USER ''@'%'; GRANT SELECT ON pri_vate.* TO ''@'%'",
+            "DROP USER ''@'%'",
+        ),
     ] {
         server.ask(give);
         assert_eq!(seen(server), Permission::Custom, "{give}");
         let refused = set(server, Permission::Readonly);
-        assert!(matches!(refused, Err(Error::Conflict(_))), "{give}: {refused:?}");
+        assert!(
+            matches!(refused, Err(Error::Conflict(_))),
+            "{give}: {refused:?}"
+        );
         server.ask(take);
         assert_eq!(seen(server), Permission::None, "{take}");
     }
@@ -147,6 +172,9 @@ fn a_session_goes_by_what_is_so(server: &Server) {
         set(server, Permission::Readonly).expect("a privilege");
         asking.join().expect("no panic").expect_err("it was ended");
     });
-    assert_eq!(server.ask("SELECT COUNT(*) FROM pri_vate.t WHERE x = 3"), "0");
+    assert_eq!(
+        server.ask("SELECT COUNT(*) FROM pri_vate.t WHERE x = 3"),
+        "0"
+    );
     set(server, Permission::None).expect("a privilege");
 }

@@ -9,6 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -270,7 +271,13 @@ impl Server {
         self.mysql(user, password, "REQUIRED", sql)
     }
 
-    pub fn mysql(&self, user: &str, password: &str, mode: &str, sql: &str) -> Result<String, String> {
+    pub fn mysql(
+        &self,
+        user: &str,
+        password: &str,
+        mode: &str,
+        sql: &str,
+    ) -> Result<String, String> {
         let port = self.endpoint.port;
         let at = [
             "--protocol=tcp".to_owned(),
@@ -288,7 +295,13 @@ impl Server {
             .unwrap_or_else(|error| panic!("{sql}: {error}"))
     }
 
-    fn client(&self, at: &[String], user: &str, password: &str, sql: &str) -> Result<String, String> {
+    fn client(
+        &self,
+        at: &[String],
+        user: &str,
+        password: &str,
+        sql: &str,
+    ) -> Result<String, String> {
         let Output {
             status,
             stdout,
@@ -296,7 +309,15 @@ impl Server {
         } = Command::new(self.program.path.with_file_name("mysql"))
             .arg("--no-defaults")
             .args(at)
-            .args(["--batch", "--skip-column-names", "--connect-timeout=10", "-u", user, "-e", sql])
+            .args([
+                "--batch",
+                "--skip-column-names",
+                "--connect-timeout=10",
+                "-u",
+                user,
+                "-e",
+                sql,
+            ])
             .env_clear()
             .env("MYSQL_PWD", password)
             .output()
@@ -423,9 +444,12 @@ fn fill(text: &str, values: &BTreeMap<String, String>) -> String {
     text
 }
 
-/// Below those that the system gives to whoever asks for any.
+/// Below those that the system gives to whoever asks for any, and for each server of a run another.
 fn free_port() -> u16 {
-    (24_500..24_600)
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = 24_000 + u16::try_from(std::process::id() % 60).expect("a small number") * 10;
+    (0..100)
+        .map(|_| first + NEXT.fetch_add(1, Ordering::Relaxed))
         .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
         .expect("a free port")
 }

@@ -16,26 +16,43 @@ pub fn live(server: &mut Server) {
     as_the_server_says(server, &schemas);
 
     // Every setting at once, at another value than its own.
-    let others: Vec<_> = schemas.iter().map(|s| (s.name.clone(), another(s))).collect();
-    let chosen: Vec<_> = others.iter().map(|(name, value)| (&**name, &**value)).collect();
+    let others: Vec<_> = schemas
+        .iter()
+        .map(|s| (s.name.clone(), another(s)))
+        .collect();
+    let chosen: Vec<_> = others
+        .iter()
+        .map(|(name, value)| (&**name, &**value))
+        .collect();
     server.configure(&chosen);
     let waiting = reload(server);
-    let mut restart: Vec<_> = schemas.iter().filter(|s| !s.live).map(|s| s.name.clone()).collect();
+    let mut restart: Vec<_> = schemas
+        .iter()
+        .filter(|s| !s.live)
+        .map(|s| s.name.clone())
+        .collect();
     restart.sort();
     let mut sorted = waiting.clone();
     sorted.sort();
     assert_eq!(sorted, restart);
     let value = |server: &Server, name: &str| server.ask(&format!("SELECT @@global.{name}"));
-    assert_eq!(value(server, "wait_timeout"), another(schema(&schemas, "wait_timeout")));
+    assert_eq!(
+        value(server, "wait_timeout"),
+        another(schema(&schemas, "wait_timeout"))
+    );
     let before = server.certificate();
     server.restart();
-    assert_eq!(reload(server), [""; 0]);
+    assert_eq!(reload(server), [""; 0], "{:?}", server.spec.settings);
     assert_eq!(server.certificate(), before);
 
     // Back to what holds without a choice.
     server.renew_certificate();
     assert_eq!(reload(server).len(), restart.len());
-    assert_ne!(server.certificate(), before, "it reads its certificate anew");
+    assert_ne!(
+        server.certificate(),
+        before,
+        "it reads its certificate anew"
+    );
     assert_eq!(value(server, "wait_timeout"), "28800");
     server.restart();
     assert_eq!(reload(server), [""; 0]);
@@ -47,13 +64,18 @@ pub fn live(server: &mut Server) {
 
 fn schemas(server: &Server) -> Vec<SettingSchema> {
     let described = MySql::describe().versions;
-    let version = described.into_iter().find(|v| v.label == server.spec.version);
+    let version = described
+        .into_iter()
+        .find(|v| v.label == server.spec.version);
     let all = version.expect("the version").settings;
     all.into_iter().filter(|schema| !schema.init_only).collect()
 }
 
 fn schema<'a>(schemas: &'a [SettingSchema], name: &str) -> &'a SettingSchema {
-    schemas.iter().find(|schema| schema.name == name).expect(name)
+    schemas
+        .iter()
+        .find(|schema| schema.name == name)
+        .expect(name)
 }
 
 /// The default is what a server has that was planned for the smallest node, which this one was.
@@ -66,15 +88,27 @@ fn as_the_server_says(server: &Server, schemas: &[SettingSchema]) {
             _ => 1,
         };
         let same = match &schema.type_ {
-            SettingType::Boolean => said == if schema.default_value == "on" { "1" } else { "0" }
-                || said.eq_ignore_ascii_case(&schema.default_value),
-            SettingType::Integer(_) => {
-                said.parse::<i64>().ok() == schema.default_value.parse::<i64>().ok().map(|it| it * unit)
+            SettingType::Boolean => {
+                said == if schema.default_value == "on" {
+                    "1"
+                } else {
+                    "0"
+                } || said.eq_ignore_ascii_case(&schema.default_value)
             }
-            SettingType::Number(_) => said.parse::<f64>().ok() == schema.default_value.parse::<f64>().ok(),
+            SettingType::Integer(_) => {
+                said.parse::<i64>().ok()
+                    == schema.default_value.parse::<i64>().ok().map(|it| it * unit)
+            }
+            SettingType::Number(_) => {
+                said.parse::<f64>().ok() == schema.default_value.parse::<f64>().ok()
+            }
             SettingType::Text(_) => said == schema.default_value,
         };
-        assert!(same, "{}: {said} and not {}", schema.name, schema.default_value);
+        assert!(
+            same,
+            "{}: {said} and not {}",
+            schema.name, schema.default_value
+        );
     }
 }
 
@@ -85,12 +119,19 @@ fn another(schema: &SettingSchema) -> String {
         SettingType::Boolean => if default == "on" { "off" } else { "on" }.into(),
         SettingType::Integer(bounds) => match &*schema.name {
             "innodb_buffer_pool_size" => "256".into(),
-            // Steps of the server's own.
             "max_connections" => "50".into(),
-            name if name.ends_with("_size") => (default.parse::<i64>().expect("a number") * 2).to_string(),
+            // Some have steps of the server's own.
+            _ if matches!(schema.unit.as_deref(), Some("kB" | "MB")) => {
+                (default.parse::<i64>().expect("a number") * 2).to_string()
+            }
             _ => {
                 let number = default.parse::<i64>().expect("a number");
-                if number < bounds.maximum { number + 1 } else { number - 1 }.to_string()
+                if number < bounds.maximum {
+                    number + 1
+                } else {
+                    number - 1
+                }
+                .to_string()
             }
         },
         SettingType::Number(_) => "75.5".into(),
@@ -106,15 +147,25 @@ fn another(schema: &SettingSchema) -> String {
 }
 
 fn one_that_is_refused_changes_nothing(server: &mut Server) {
-    server.configure(&[("connect_timeout", "11"), ("transaction_isolation", "SOMEHOW"), ("wait_timeout", "5")]);
+    server.configure(&[
+        ("connect_timeout", "11"),
+        ("transaction_isolation", "SOMEHOW"),
+        ("wait_timeout", "5"),
+    ]);
     let refused = MySql::reload(server.instance.clone());
     assert!(
         matches!(&refused, Err(Error::Invalid(all)) if all[0].field == "transaction_isolation"),
         "{refused:?}"
     );
-    assert_eq!(server.ask("SELECT @@global.connect_timeout, @@global.wait_timeout"), "10\t28800");
+    assert_eq!(
+        server.ask("SELECT @@global.connect_timeout, @@global.wait_timeout"),
+        "10\t28800"
+    );
     server.configure(&[]);
-    assert_eq!(MySql::reload(server.instance.clone()).expect("a reload"), [""; 0]);
+    assert_eq!(
+        MySql::reload(server.instance.clone()).expect("a reload"),
+        [""; 0]
+    );
 }
 
 /// Where the series has it.
@@ -125,7 +176,9 @@ fn another_way_to_log_in(server: &mut Server, schemas: &[SettingSchema]) {
             return None;
         };
         let value = native[usize::from(schema.name == "default_authentication_plugin")];
-        pattern.contains("mysql_native_password").then_some((schema.name.clone(), value))
+        pattern
+            .contains("mysql_native_password")
+            .then_some((schema.name.clone(), value))
     });
     let Some((name, value)) = offered else {
         return;
@@ -134,6 +187,9 @@ fn another_way_to_log_in(server: &mut Server, schemas: &[SettingSchema]) {
     server.restart();
     let it = || server.instance.clone();
     MySql::create_user(it(), "old".into(), PASSWORD.into(), false).expect("a user");
-    assert_eq!(server.ask("SELECT plugin FROM mysql.user WHERE User = 'old'"), "mysql_native_password");
+    assert_eq!(
+        server.ask("SELECT plugin FROM mysql.user WHERE User = 'old'"),
+        "mysql_native_password"
+    );
     MySql::delete_user(it(), "old".into()).expect("a removal");
 }

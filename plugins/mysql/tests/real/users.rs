@@ -20,7 +20,10 @@ pub fn live(server: &Server) {
 
 pub fn names(server: &Server) -> Vec<(String, bool)> {
     let users = MySql::list_users(server.instance.clone()).expect("a list");
-    users.into_iter().map(|user| (user.name, user.admin)).collect()
+    users
+        .into_iter()
+        .map(|user| (user.name, user.admin))
+        .collect()
 }
 
 fn come_and_go(server: &Server) {
@@ -37,16 +40,24 @@ fn come_and_go(server: &Server) {
     assert!(matches!(longer, Err(Error::Invalid(_))), "{longer:?}");
     assert_eq!(
         names(server),
-        [(name("ann"), false), (name("app_user"), true), (longest.clone(), true)]
+        [
+            (name("ann"), false),
+            (name("app_user"), true),
+            (longest.clone(), true)
+        ]
     );
     let ask = |password: &str, sql: &str| server.try_ask("ann", password, sql);
     ask(PASSWORD, "SELECT 1").expect("an answer");
     let plugin = "SELECT plugin FROM mysql.user WHERE User = 'ann'";
     assert_eq!(server.ask(plugin), "caching_sha2_password");
-    assert_eq!(ask(PASSWORD, "SHOW DATABASES").as_deref(), Ok("information_schema\nperformance_schema"));
+    assert_eq!(
+        ask(PASSWORD, "SHOW DATABASES").as_deref(),
+        Ok("information_schema\nperformance_schema")
+    );
     ask(PASSWORD, "CREATE DATABASE anns").expect_err("no right");
 
-    let changed = MySql::change_user(it(), name("ann"), Some("An0ther".into()), Some(true)).expect("a change");
+    let changed = MySql::change_user(it(), name("ann"), Some("An0ther".into()), Some(true))
+        .expect("a change");
     assert!(changed.admin);
     ask(PASSWORD, "SELECT 1").expect_err("its old password");
     ask("An0ther", "CREATE DATABASE anns; DROP DATABASE anns").expect("a database");
@@ -80,8 +91,13 @@ fn made_in_sql(server: &Server) {
     let all: Vec<_> = listed.iter().map(|(name, _)| &**name).collect();
     assert_eq!(all, ["app_user", "odd `name's", "two"]);
     MySql::change_user(it(), "two".into(), Some(PASSWORD.into()), Some(true)).expect("a change");
-    assert_eq!(server.ask("SELECT COUNT(*) FROM mysql.role_edges WHERE TO_USER = 'two'"), "2");
-    server.try_ask("two", PASSWORD, "SELECT 1").expect("an answer");
+    assert_eq!(
+        server.ask("SELECT COUNT(*) FROM mysql.role_edges WHERE TO_USER = 'two'"),
+        "2"
+    );
+    server
+        .try_ask("two", PASSWORD, "SELECT 1")
+        .expect("an answer");
 
     // By way of another role: it cannot be taken away without somebody's role.
     server.ask("REVOKE '_rdb_superadmin' FROM 'two'@'%', 'two'@'10.0.0.1'; GRANT '_rdb_superadmin' TO team; GRANT team TO 'two'@'%', 'two'@'10.0.0.1'");
@@ -94,10 +110,16 @@ fn made_in_sql(server: &Server) {
     assert_eq!(names(server).len(), 1);
 
     // An admin may break the role of admins; it is made whole again.
-    server.ask("REVOKE CREATE USER, SELECT ON *.* FROM '_rdb_superadmin'; DROP ROLE '_rdb_superadmin'");
+    server.ask(
+        "REVOKE CREATE USER, SELECT ON *.* FROM '_rdb_superadmin'; DROP ROLE '_rdb_superadmin'",
+    );
     MySql::create_user(it(), "eve".into(), PASSWORD.into(), true).expect("an admin");
-    server.try_ask("eve", PASSWORD, "CREATE DATABASE eves; DROP DATABASE eves").expect("its rights");
-    server.try_ask("eve", PASSWORD, "SELECT * FROM mysql.user").expect_err("none of the server's");
+    server
+        .try_ask("eve", PASSWORD, "CREATE DATABASE eves; DROP DATABASE eves")
+        .expect("its rights");
+    server
+        .try_ask("eve", PASSWORD, "SELECT * FROM mysql.user")
+        .expect_err("none of the server's");
     MySql::delete_user(it(), "eve".into()).expect("a removal");
     server.bootstrap();
     assert!(names(server)[0].1, "the first user is an admin again");
@@ -147,7 +169,9 @@ fn databases(server: &Server) {
     server.ask("GRANT ALL ON `shop-eu`.* TO ann");
     let made = MySql::create_database(it(), "shop-eu".into()).expect("a database");
     assert!(made.managed);
-    server.try_ask("ann", PASSWORD, "USE `shop-eu`").expect_err("no right");
+    server
+        .try_ask("ann", PASSWORD, "USE `shop-eu`")
+        .expect_err("no right");
     let again = MySql::create_database(it(), "shop-eu".into());
     assert!(matches!(again, Err(Error::AlreadyExists(_))), "{again:?}");
     for own in ["mysql", "sys", "performance_schema"] {
@@ -156,11 +180,16 @@ fn databases(server: &Server) {
         let refused = MySql::delete_database(it(), own.into());
         assert!(matches!(refused, Err(Error::NotFound(_))), "{refused:?}");
     }
-    server.ask("CREATE TABLE `shop-eu`.t (x BLOB); INSERT INTO `shop-eu`.t VALUES (REPEAT('x', 60000))");
+    server.ask(
+        "CREATE TABLE `shop-eu`.t (x BLOB); INSERT INTO `shop-eu`.t VALUES (REPEAT('x', 60000))",
+    );
     let listed = MySql::list_databases(it(), true).expect("a list");
     let all: Vec<_> = listed.iter().map(|database| &*database.name).collect();
     assert_eq!(all, ["real_one", "shop-eu"]);
-    assert!(listed[1].size_bytes.is_some_and(|size| size > 60_000), "{listed:?}");
+    assert!(
+        listed[1].size_bytes.is_some_and(|size| size > 60_000),
+        "{listed:?}"
+    );
     let listed = MySql::list_databases(it(), false).expect("a list");
     assert_eq!(listed[1].size_bytes, None);
 
