@@ -250,7 +250,7 @@ impl Kind {
             Whole(minimum, maximum) => SettingType::Integer(IntegerBounds { minimum, maximum }),
             Real(minimum, maximum) => SettingType::Number(NumberBounds { minimum, maximum }),
             Word(pattern) => SettingType::Text(Some(pattern.into())),
-            Words(pattern) => SettingType::Text(Some(format!("(({pattern})(,({pattern}))*)?"))),
+            Words(pattern) => SettingType::Text(Some(format!(r"(?:(?:{pattern})(?:,\b|$))*"))),
         }
     }
 }
@@ -271,6 +271,10 @@ mod tests {
                 let name = schema.name;
                 assert!(!schema.default_value.is_empty(), "{name}");
                 assert!(schema.description.ends_with('.'), "{name}");
+                // What a host takes.
+                if let SettingType::Text(Some(pattern)) = &schema.type_ {
+                    assert!(pattern.len() <= 512, "{name}: {}", pattern.len());
+                }
                 for part in [
                     "dir",
                     "file",
