@@ -1,6 +1,6 @@
-//! The little of the client's protocol that the engine needs: log in, ask in text, read the answer. See the decision in
-//! `docs/decisions` on why it is no driver: a driver that speaks TCP encrypts the password, and a server that is
-//! reached by its socket wants it as it is.
+//! The little of the client's protocol that the engine needs: log in, ask in text, read the answer. Why it is no
+//! driver: one that speaks TCP encrypts the password, and a server that is reached by its socket wants it as it is (decision
+//! 27).
 //!
 //! A packet is 3 bytes of length, 1 of its number in the exchange, and content. Numbers are little-endian. What does
 //! not make sense ends the connection; nothing that the server sends is trusted to have a length that it says.
