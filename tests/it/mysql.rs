@@ -95,6 +95,11 @@ async fn the_second_dialect_rules_users_databases_privileges_and_settings() {
 
     let (status, gone) = rdb(&host, "DELETE", &path, &Value::Null).await;
     assert_eq!(status, 200, "{gone}");
+    wait_for("it to be gone", async || {
+        let (status, _) = rdb(&host, "GET", &path, &Value::Null).await;
+        (status == 404).then_some(())
+    })
+    .await;
     data.nothing_but_the_host().await;
 }
 
