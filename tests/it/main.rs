@@ -10,6 +10,7 @@ mod faults;
 mod kill;
 mod lifecycle;
 mod limits;
+mod mysql;
 mod openapi;
 mod plugin_swap;
 mod rdb;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::contexts::{dials, instance_context_by, planned};
 use super::workflow::{Context, StepResult, Stop};
 use crate::model::plugin::{Observation, TargetContext};
+use crate::model::setting::Settings;
 use crate::model::workload::{MemberState, MemberStatus, Workload};
 use crate::runtime::Target;
 use crate::store::repo::Changes;
@@ -88,9 +89,9 @@ pub async fn stop(context: &Context<'_>) -> Result<(), Stop> {
     Ok(context.target()?.stop(&about).await?)
 }
 
-/// Have the running servers take their files anew. Answers which settings wait for a restart; none when nobody can
-/// say, the engine or a server that does not run, which leaves a restart.
-pub async fn reload(context: &Context<'_>) -> Result<Option<Vec<String>>, Stop> {
+/// Have the running servers take their files anew, and these settings, which those hold. Answers which settings wait for
+/// a restart; none when nobody can say, the engine or a server that does not run, which leaves a restart.
+pub async fn reload(context: &Context<'_>, wanted: &Settings) -> Result<Option<Vec<String>>, Stop> {
     let engine = context.engine()?;
     let Some(settings) = engine.settings() else {
         return Ok(None);
@@ -100,12 +101,13 @@ pub async fn reload(context: &Context<'_>) -> Result<Option<Vec<String>>, Stop> 
     if !all_run(&about.workload, &statuses) {
         return Ok(None);
     }
-    let instance = instance_context_by(
+    let mut instance = instance_context_by(
         context.repo,
         &context.instance,
         dials(&about.workload, &statuses),
     )
     .await?;
+    instance.spec.settings.clone_from(wanted);
     match settings.reload(&instance).await.map_err(Stop::from) {
         Ok(waiting) => Ok(Some(waiting)),
         // It may be one that never will, or wait for just these settings.
@@ -170,7 +172,7 @@ pub async fn bring_back(
     deployment.secrets = context.repo.secrets(context.instance.id).await?;
     deployment.workload = before;
     context.target()?.apply(&deployment).await?;
-    let taken = match reload(context).await {
+    let taken = match reload(context, &context.instance.spec.settings).await {
         Ok(taken) => taken.is_some(),
         Err(later @ Stop::Retry { .. }) => return Err(later),
         Err(Stop::Fail { why }) => {

@@ -63,7 +63,10 @@ impl Workflow for RenewCertificate {
                 members::apply(context).await
             }
             Step::Reload => {
-                if members::reload(context).await?.is_none() {
+                if members::reload(context, &context.instance.spec.settings)
+                    .await?
+                    .is_none()
+                {
                     members::renew(context).await?;
                 }
                 Ok(Changes::default())
