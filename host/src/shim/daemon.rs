@@ -46,6 +46,7 @@ pub fn launch(home: &Home) -> Result<(), String> {
         .arg("--dir")
         .arg(home.dir())
         .env_clear()
+        .envs(super::SMALL)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())

@@ -215,6 +215,10 @@ fn become_program(args: &Args) -> String {
 
 fn prepare(args: &Args) -> Result<(), String> {
     record_under(args)?;
+    // The shim does without, see `SMALL`. A program has them as this machine gives them.
+    if prctl::get_thp_disable() == Ok(true) {
+        prctl::set_thp_disable(false).map_err(|e| format!("it cannot be given huge pages: {e}"))?;
+    }
     close_fds::set_fds_cloexec(3, &[]);
     forget_ignored_signals()?;
     limit()?;

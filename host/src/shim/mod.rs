@@ -33,6 +33,10 @@ use std::process::ExitCode;
 
 use wire::Home;
 
+/// The environment of every shim. The allocator's memory is as large as a huge page at least, where the kernel has
+/// them: several times what a shim needs.
+pub const SMALL: [(&str, &str); 1] = [("MIMALLOC_ALLOW_THP", "0")];
+
 pub use confine::support as walls_support;
 pub use control::{CallError, call};
 pub use daemon::lock;

@@ -285,6 +285,7 @@ async fn a_server_begins_with_a_clean_slate() {
             .collect::<Vec<_>>()
     };
     assert_eq!(field("NoNewPrivs"), ["1"]);
+    assert_eq!(field("THP_enabled"), ["1"], "the shim alone does without");
     for signals in ["SigIgn", "SigBlk"] {
         // Those above are the C library's own.
         let set = u64::from_str_radix(field(signals)[0], 16).unwrap();

@@ -259,6 +259,7 @@ impl Shims {
             // Out of reach of a terminal's Ctrl-C from the first moment on; it takes a session of its own.
             .process_group(0)
             .env_clear()
+            .envs(shim::SMALL)
             .current_dir("/")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
