@@ -14,6 +14,7 @@ mod openapi;
 mod plugin_swap;
 mod rdb;
 mod rdb_lists;
+mod redis;
 mod runtime;
 mod sessions;
 mod settings;

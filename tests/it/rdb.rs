@@ -113,7 +113,7 @@ fn script(name: &str) -> PathBuf {
 }
 
 /// Where `make test` puts the clients: beside the profiles.
-fn installed(what: &str) -> PathBuf {
+pub fn installed(what: &str) -> PathBuf {
     let target = berth_binary();
     let target = target
         .parent()
