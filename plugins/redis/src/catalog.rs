@@ -8,9 +8,8 @@ use crate::{Redis, names, settings_table};
 /// A version on offer.
 pub struct Release {
     pub label: &'static str,
-    /// What runs, and in which version of it.
+    /// What runs, in the version that the label names.
     pub program: &'static str,
-    pub program_version: &'static str,
     /// By age: what came with a release is in those after it.
     pub number: u32,
     released: &'static str,
@@ -25,7 +24,6 @@ const RELEASES: [Release; 3] = [
     Release {
         label: "7.2",
         program: "redis-server",
-        program_version: "7.2",
         number: SINCE_7_2,
         released: "2023-08-15",
         end_of_life: "2026-02-28",
@@ -33,7 +31,6 @@ const RELEASES: [Release; 3] = [
     Release {
         label: "7.0",
         program: "redis-server",
-        program_version: "7.0",
         number: 70,
         released: "2022-04-27",
         end_of_life: "2024-07-29",
@@ -42,7 +39,6 @@ const RELEASES: [Release; 3] = [
     Release {
         label: "valkey-8",
         program: "valkey-server",
-        program_version: "8",
         number: SINCE_8_0,
         released: "2024-09-15",
         end_of_life: "2027-09-15",

@@ -50,10 +50,8 @@ pub fn workload(spec: &Spec) -> Workload {
 }
 
 fn member(spec: &Spec) -> Member {
-    let (program, version) = match catalog::release(&spec.version) {
-        Some(release) => (release.program, release.program_version),
-        None => ("redis-server", "0"),
-    };
+    let program = catalog::release(&spec.version).map_or("redis-server", |found| found.program);
+    let version = &*spec.version;
     Member {
         name: MEMBER.into(),
         main: server(program, version),
