@@ -185,7 +185,8 @@ async fn settings(host: &Host, path: &str, client: &Client) {
     let wanted = json!({"settings": [{"name": "maxmemory-policy", "value": "allkeys-lru"},
         {"name": "appendfsync", "value": "always"}]});
     set(host, path, &wanted).await;
-    assert!(show("maxmemory-policy").ends_with("allkeys-lru"));
+    let shown = show("maxmemory-policy");
+    assert!(shown.ends_with("allkeys-lru"), "{shown}");
     assert!(show("appendfsync").ends_with("always"));
     let now = client.ask(&["INFO", "server"]).unwrap();
     assert_eq!(run(&now), run(&began), "it was not restarted");

@@ -93,7 +93,7 @@ impl Workflow for Configure {
                 members::apply(context).await
             }
             Step::Reload => {
-                state.waiting = members::reload(context).await?;
+                state.waiting = members::reload(context, &state.wanted).await?;
                 Ok(Changes::default())
             }
             Step::Restart => {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::contexts::{instance_context_of, planned};
 use super::workflow::{Context, StepResult, Stop};
 use crate::model::plugin::{Observation, TargetContext};
+use crate::model::setting::Settings;
 use crate::model::workload::{MemberState, MemberStatus, Workload};
 use crate::runtime::Target;
 use crate::store::repo::Changes;
@@ -90,9 +91,12 @@ pub async fn stop(context: &Context<'_>) -> Result<(), Stop> {
 
 /// Have the running servers take their files anew. Answers which settings wait for a restart; none when nobody can
 /// say, the engine or a server that does not run, which leaves a restart.
-pub async fn reload(context: &Context<'_>) -> Result<Option<Vec<String>>, Stop> {
+pub async fn reload(
+    context: &Context<'_>,
+    settings: &Settings,
+) -> Result<Option<Vec<String>>, Stop> {
     let engine = context.engine()?;
-    let Some(settings) = engine.settings() else {
+    let Some(ability) = engine.settings() else {
         return Ok(None);
     };
     let about = context.target_context().await?;
@@ -100,9 +104,10 @@ pub async fn reload(context: &Context<'_>) -> Result<Option<Vec<String>>, Stop> 
     if !all_run(&about.workload, &statuses) {
         return Ok(None);
     }
-    let instance =
+    let mut instance =
         instance_context_of(context.repo, &context.instance, &about.workload, &statuses).await?;
-    match settings.reload(&instance).await.map_err(Stop::from) {
+    instance.spec.settings.clone_from(settings);
+    match ability.reload(&instance).await.map_err(Stop::from) {
         Ok(waiting) => Ok(Some(waiting)),
         // It may be one that never will, or wait for just these settings.
         Err(Stop::Retry { .. }) if context.waited("reload") > RELOAD_FOR => Ok(None),
@@ -166,7 +171,7 @@ pub async fn bring_back(
     deployment.secrets = context.repo.secrets(context.instance.id).await?;
     deployment.workload = before;
     context.target()?.apply(&deployment).await?;
-    let taken = match reload(context).await {
+    let taken = match reload(context, &context.instance.spec.settings).await {
         Ok(taken) => taken.is_some(),
         Err(later @ Stop::Retry { .. }) => return Err(later),
         Err(Stop::Fail { why }) => {

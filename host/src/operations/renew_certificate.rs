@@ -63,7 +63,8 @@ impl Workflow for RenewCertificate {
                 members::apply(context).await
             }
             Step::Reload => {
-                if members::reload(context).await?.is_none() {
+                let settings = &context.instance.spec.settings;
+                if members::reload(context, settings).await?.is_none() {
                     members::renew(context).await?;
                 }
                 Ok(Changes::default())
