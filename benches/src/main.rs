@@ -21,6 +21,12 @@ mod users;
 
 use std::path::Path;
 
+use mimalloc::MiMalloc;
+
+/// As in `berth`.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
+
 #[tokio::main]
 async fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();

@@ -15,15 +15,14 @@ pub async fn instance_context(
     let target = plugins.target_build(&instance.target_digest)?;
     let context = target_context(repo, instance, "observe".to_owned()).await?;
     let statuses = target.observe(&context).await?;
-    instance_context_of(repo, instance, &context.workload, &statuses).await
+    instance_context_by(repo, instance, dials(&context.workload, &statuses)).await
 }
 
-/// The same, when the members were observed already.
-pub(crate) async fn instance_context_of(
+/// The same, when it is known how the members are dialled.
+pub async fn instance_context_by(
     repo: &Repo,
     instance: &Instance,
-    workload: &Workload,
-    statuses: &[MemberStatus],
+    dials: Vec<MemberDial>,
 ) -> Result<InstanceContext> {
     Ok(InstanceContext {
         id: instance.id,
@@ -31,7 +30,7 @@ pub(crate) async fn instance_context_of(
         spec: instance.spec.clone(),
         endpoints: instance.endpoints.clone(),
         secrets: repo.secrets(instance.id).await?,
-        dials: dials(workload, statuses),
+        dials,
         uid: instance.reservation.uid,
     })
 }
@@ -66,7 +65,8 @@ pub(super) fn planned(workload: Option<Workload>) -> Result<Workload> {
     workload.ok_or_else(|| Error::failed("the database has no plan of what must run"))
 }
 
-fn dials(workload: &Workload, statuses: &[MemberStatus]) -> Vec<MemberDial> {
+/// How members are dialled that were observed.
+pub fn dials(workload: &Workload, statuses: &[MemberStatus]) -> Vec<MemberDial> {
     let mut dials = Vec::new();
     for member in &workload.members {
         let Some(status) = statuses.iter().find(|status| status.member == member.name) else {

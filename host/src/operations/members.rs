@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::contexts::{instance_context_of, planned};
+use super::contexts::{dials, instance_context_by, planned};
 use super::workflow::{Context, StepResult, Stop};
 use crate::model::plugin::{Observation, TargetContext};
 use crate::model::setting::Settings;
@@ -60,7 +60,7 @@ pub async fn serve(context: &Context<'_>, before: &Restarts) -> StepResult {
         return Err(stop);
     }
     let workload = &about.workload;
-    let instance = instance_context_of(context.repo, &context.instance, workload, &statuses);
+    let instance = instance_context_by(context.repo, &context.instance, dials(workload, &statuses));
     let observed = context.engine()?.observe(&instance.await?).await;
     let observed = observed.map_err(|error| context.looks.failed(error))?;
     context.looks.succeeded();
@@ -104,8 +104,12 @@ pub async fn reload(
     if !all_run(&about.workload, &statuses) {
         return Ok(None);
     }
-    let mut instance =
-        instance_context_of(context.repo, &context.instance, &about.workload, &statuses).await?;
+    let mut instance = instance_context_by(
+        context.repo,
+        &context.instance,
+        dials(&about.workload, &statuses),
+    )
+    .await?;
     instance.spec.settings.clone_from(settings);
     match ability.reload(&instance).await.map_err(Stop::from) {
         Ok(waiting) => Ok(Some(waiting)),

@@ -27,8 +27,7 @@ mod workflow;
 
 pub use clock::Clock;
 pub use config::NodeConfig;
-pub(crate) use contexts::instance_context_of;
-pub use contexts::{instance_context, target_context};
+pub use contexts::{dials, instance_context, instance_context_by, target_context};
 pub use executor::Executor;
 pub use on_end::OnEnd;
 pub(crate) use plain::plain;

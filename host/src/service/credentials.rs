@@ -85,7 +85,7 @@ impl Control {
             return Err(Error::conflict(ConflictReason::NotReady, why));
         }
         let engine = self.plugins().engine_build(&instance.engine_digest)?;
-        let context = operations::instance_context(self.repo(), self.plugins(), &instance).await;
+        let context = self.context(&instance).await;
         let login = engine.first_login(instance.id, &instance.spec).await?;
         Ok(Access {
             context: context.map_err(not_now)?,

@@ -23,8 +23,9 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tracing::Instrument;
 
+use crate::model::plugin::InstanceContext;
 use crate::model::project::Role;
-use crate::model::{Error, InstanceId, KeyId, NodeName, ProjectId, Result};
+use crate::model::{Error, Instance, InstanceId, KeyId, NodeName, Phase, ProjectId, Result};
 use crate::operations::Executor;
 use crate::runtime::Plugins;
 use crate::store::repo::Repo;
@@ -122,6 +123,25 @@ impl Control {
 
     fn executor(&self) -> &Executor {
         &self.0.parts.executor
+    }
+
+    /// What a call to an instance's engine is to know. Where its members are is what the last look at them found, if
+    /// that was a moment ago: asking the target takes longer than most calls.
+    async fn context(&self, instance: &Instance) -> Result<InstanceContext> {
+        let health = self.health();
+        let seen = match instance.phase() == Phase::Running {
+            true => health.dials(instance.id, instance.updated_at),
+            // What is being done to it may change where they are.
+            false => None,
+        };
+        match seen {
+            Some(dials) => {
+                crate::operations::instance_context_by(self.repo(), instance, dials).await
+            }
+            None => {
+                crate::operations::instance_context(self.repo(), self.plugins(), instance).await
+            }
+        }
     }
 
     fn password_lock(&self, id: InstanceId) -> Arc<tokio::sync::Mutex<()>> {

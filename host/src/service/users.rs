@@ -9,7 +9,6 @@ use crate::model::user::{
     LogicalDatabase, Permission, Privilege, User, UserChange, check_password,
 };
 use crate::model::{ConflictReason, Error, FieldProblem, Instance, Kind, Phase, Result, Secret};
-use crate::operations;
 use crate::runtime::{Engine, Users};
 
 /// An instance that can be asked about its users.
@@ -214,7 +213,7 @@ impl Control {
             }
         }
         let engine = self.plugins().engine_build(&instance.engine_digest)?;
-        let context = operations::instance_context(self.repo(), self.plugins(), &instance).await;
+        let context = self.context(&instance).await;
         Ok(Talk {
             instance,
             engine,

@@ -4,11 +4,17 @@
 use std::collections::{HashMap, HashSet};
 use std::mem::discriminant;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::time::Instant;
 
 use crate::model::InstanceId;
 use crate::model::health::{Condition, Health, History, Transition};
+use crate::model::plugin::MemberDial;
+
+/// How members were dialled longer ago is not believed. Every instance is looked at more often, while all is well.
+const DIALS_FOR: Duration = Duration::from_secs(5);
 
 /// Written by the supervisor, readable by all. Clones are the same book.
 #[derive(Clone, Debug, Default)]
@@ -17,10 +23,20 @@ pub struct HealthBook(Arc<RwLock<Book>>);
 #[derive(Debug, Default)]
 struct Book {
     newest: HashMap<InstanceId, Health>,
+    dials: HashMap<InstanceId, Dials>,
     /// Of those whose record was read.
     histories: HashMap<InstanceId, History>,
     /// Those of them that are not recorded as they stand here.
     unwritten: HashSet<InstanceId>,
+}
+
+/// How the members of an instance were dialled when it was looked at.
+#[derive(Debug)]
+struct Dials {
+    seen_at: Instant,
+    /// They are of the servers that were brought up then.
+    up_since: Timestamp,
+    dials: Vec<MemberDial>,
 }
 
 /// What an observation found.
@@ -47,6 +63,36 @@ impl HealthBook {
     pub fn each(&self, mut see: impl FnMut(InstanceId, &Health)) {
         for (id, health) in &self.read().newest {
             see(*id, health);
+        }
+    }
+
+    /// How the members are dialled of an instance that was brought up at `up_since`, if that was seen a moment ago.
+    pub fn dials(&self, id: InstanceId, up_since: Timestamp) -> Option<Vec<MemberDial>> {
+        let book = self.read();
+        let seen = book.dials.get(&id)?;
+        let holds = seen.up_since == up_since && seen.seen_at.elapsed() < DIALS_FOR;
+        holds.then(|| seen.dials.clone())
+    }
+
+    /// Enter how the members are dialled of an instance that was brought up at `up_since`; `None` if they are not.
+    pub(super) fn see_dials(
+        &self,
+        id: InstanceId,
+        up_since: Timestamp,
+        dials: Option<Vec<MemberDial>>,
+    ) {
+        let mut book = self.write();
+        match dials {
+            Some(dials) => {
+                let seen_at = Instant::now();
+                let dials = Dials {
+                    seen_at,
+                    up_since,
+                    dials,
+                };
+                book.dials.insert(id, dials);
+            }
+            None => drop(book.dials.remove(&id)),
         }
     }
 
@@ -122,6 +168,7 @@ impl HealthBook {
         let mut guard = self.write();
         let book = &mut *guard;
         book.newest.retain(|id, _| is_kept(*id));
+        book.dials.retain(|id, _| is_kept(*id));
         let unwritten = &book.unwritten;
         book.histories
             .retain(|id, _| is_kept(*id) || unwritten.contains(id));
@@ -176,6 +223,23 @@ mod tests {
         assert!(!book.enter(id, down(), at(40), at(51)));
         assert!(book.enter(id, down(), at(60), at(61)));
         assert_eq!(since(), at(61));
+    }
+
+    #[test]
+    fn dials_are_believed_for_a_moment_and_of_the_same_servers() {
+        let (book, id) = (HealthBook::default(), InstanceId::generate());
+        assert_eq!(book.dials(id, at(1)), None);
+        book.see_dials(id, at(1), Some(Vec::new()));
+        assert_eq!(book.dials(id, at(1)), Some(Vec::new()));
+        assert_eq!(book.dials(id, at(2)), None, "brought up anew");
+        book.write().dials.get_mut(&id).unwrap().seen_at -= DIALS_FOR;
+        assert_eq!(book.dials(id, at(1)), None, "nobody looked since");
+        book.see_dials(id, at(1), Some(Vec::new()));
+        book.see_dials(id, at(1), None);
+        assert_eq!(book.dials(id, at(1)), None, "they do not run");
+        book.see_dials(id, at(1), Some(Vec::new()));
+        book.keep_only(|_| false);
+        assert_eq!(book.dials(id, at(1)), None, "it is not looked at any more");
     }
 
     #[test]

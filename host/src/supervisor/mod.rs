@@ -20,7 +20,7 @@ use tracing::{error, info, warn};
 
 pub use health::HealthBook;
 
-use crate::model::workload::{MemberStatus, Workload};
+use crate::model::plugin::MemberDial;
 use crate::model::{self, health::Condition};
 use crate::model::{Instance, InstanceId, NodeName, Phase};
 use crate::operations::{self, Clock};
@@ -272,6 +272,13 @@ impl Supervisor {
         let about = operations::target_context(&self.repo, instance, key).await?;
         let statuses = target.observe(&about).await?;
         let processes = judge::processes(&about.workload, &statuses);
+        let dials = operations::dials(&about.workload, &statuses);
+        let reached = !matches!(processes, Condition::Down(_));
+        self.health.see_dials(
+            instance.id,
+            instance.updated_at,
+            reached.then(|| dials.clone()),
+        );
 
         let restarts = statuses.iter().map(|status| status.restarts).sum();
         let restarted = std::mem::replace(&mut memory.restarts, restarts) != restarts;
@@ -282,8 +289,7 @@ impl Supervisor {
         }
         let well = memory.engine == Condition::Healthy && !restarted;
         if !well || is_due(memory.engine_at, self.config.engine_every) {
-            self.ask_engine(instance, &about.workload, &statuses, memory)
-                .await?;
+            self.ask_engine(instance, dials, memory).await?;
         }
         if is_due(memory.usage_at, self.config.usage_every) {
             let usage = target.usage(&about).await?;
@@ -298,13 +304,11 @@ impl Supervisor {
     async fn ask_engine(
         &self,
         instance: &Instance,
-        workload: &Workload,
-        statuses: &[MemberStatus],
+        dials: Vec<MemberDial>,
         memory: &mut Memory,
     ) -> model::Result<()> {
         let engine = self.plugins.engine_build(&instance.engine_digest)?;
-        let context =
-            operations::instance_context_of(&self.repo, instance, workload, statuses).await?;
+        let context = operations::instance_context_by(&self.repo, instance, dials).await?;
         memory.engine = match engine.observe(&context).await {
             Ok(members) => {
                 let version = members.iter().find(|member| !member.version.is_empty());

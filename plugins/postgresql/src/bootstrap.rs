@@ -8,9 +8,9 @@ use berth_sdk::engine::users::Permission;
 use berth_sdk::{Error, Result};
 use postgres_protocol::escape::{escape_identifier, escape_literal};
 
-use crate::login::verifier;
 use crate::plan::USER_SECRET;
-use crate::session::{MAINTENANCE, Session};
+use crate::scram::{self, verifier};
+use crate::session::{self, MAINTENANCE, Session};
 use crate::{catalog, databases, internal, names, users};
 
 /// From this version on a database's owner owns its schema `public`, and others cannot create there.
@@ -53,17 +53,30 @@ pub async fn prepared(instance: &Instance) -> Result<Session> {
     }
 }
 
-/// Whether the server has all that it needs for users and permissions. Changes nothing.
-pub async fn is_prepared(session: &Session, instance: &Instance) -> Result<bool> {
-    Ok(Found::look(session, instance).await?.ready)
-}
-
 async fn prepare(session: &Session, instance: &Instance) -> Result<()> {
     let found = Found::look(session, instance).await?;
-    if found.ready {
-        return Ok(());
+    if !found.quick {
+        quicken(session, instance).await?;
     }
-    found.manage(session, instance).await
+    if !found.ready {
+        found.manage(session, instance).await?;
+    }
+    Ok(())
+}
+
+/// What the server made of the superuser's password when it was initialised takes most of the time of each login.
+async fn quicken(session: &Session, instance: &Instance) -> Result<()> {
+    let Some(password) = session::superuser_password(instance) else {
+        return Err(Error::failed(
+            "the superuser's password is not known to Berth",
+        ));
+    };
+    let verifier = scram::verifier_of_drawn(password)?;
+    let sql = format!(
+        "ALTER ROLE CURRENT_USER PASSWORD {}",
+        escape_literal(&verifier)
+    );
+    session.run("making logins quick", &sql).await
 }
 
 /// What version 15 and later do by themselves.
@@ -78,9 +91,12 @@ async fn first_user_and_database(
 ) -> Result<()> {
     let mut found = Found::look(session, instance).await?;
     let user = names::user(&instance.spec);
-    let role = role(&user, major, password, found.role);
+    let role = role(&user, major, &verifier(password)?, found.role);
     session.run("making the first user", &role).await?;
     session.run("setting rights", &rights(major)).await?;
+    if !found.quick {
+        quicken(session, instance).await?;
+    }
     (found.role, found.wanted) = (true, true);
     found.manage(session, instance).await
 }
@@ -94,6 +110,8 @@ struct Found {
     wanted: bool,
     /// All of `manage` was done once.
     ready: bool,
+    /// So was `quicken`.
+    quick: bool,
 }
 
 impl Found {
@@ -110,6 +128,7 @@ impl Found {
             managed: is("managed"),
             wanted: false,
             ready: is("ready"),
+            quick: is("quick"),
         })
     }
 
@@ -154,12 +173,15 @@ fn existing(user: &str, database: &str) -> String {
          EXISTS (SELECT FROM pg_catalog.pg_database WHERE datname = {database}) AS database, \
          EXISTS (SELECT FROM pg_catalog.pg_database WHERE datname = {database} \
            AND datdba = to_regrole('_rdb_superadmin')::oid) AS managed, \
-         shobj_description(to_regrole('_rdb_superadmin')::oid, 'pg_authid') IS NOT NULL AS ready",
+         shobj_description(to_regrole('_rdb_superadmin')::oid, 'pg_authid') IS NOT NULL AS ready, \
+         EXISTS (SELECT FROM pg_catalog.pg_authid WHERE rolname = current_user \
+           AND starts_with(rolpassword, {drawn})) AS quick",
         user = escape_literal(user),
+        drawn = escape_literal(scram::DRAWN),
     )
 }
 
-fn role(user: &str, major: u32, password: &str, exists: bool) -> String {
+fn role(user: &str, major: u32, verifier: &str, exists: bool) -> String {
     let verb = if exists { "ALTER" } else { "CREATE" };
     let create_role = if major >= SAFE_CREATEROLE {
         "CREATEROLE"
@@ -170,7 +192,7 @@ fn role(user: &str, major: u32, password: &str, exists: bool) -> String {
         "{verb} ROLE {} LOGIN NOSUPERUSER NOREPLICATION NOBYPASSRLS CREATEDB {create_role} \
          PASSWORD {}",
         escape_identifier(user),
-        escape_literal(&verifier(password)),
+        escape_literal(verifier),
     )
 }
 
@@ -198,7 +220,7 @@ mod tests {
 
     #[test]
     fn no_statement_holds_a_password() {
-        let sql = role("app_user", 16, "correct horse", false);
+        let sql = role("app_user", 16, &verifier("correct horse").unwrap(), false);
         assert!(!sql.contains("correct"), "{sql}");
         assert!(sql.contains("PASSWORD 'SCRAM-SHA-256$4096:"), "{sql}");
     }

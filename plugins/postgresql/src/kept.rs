@@ -66,18 +66,18 @@ pub async fn leave<T>(session: Session, instance: &Instance, result: Result<T>) 
     result
 }
 
-/// The one that an earlier call left, if it leads to the same server and that still answers. What it is asked changes
-/// nothing, so that it costs nobody an error when the server went away meanwhile, or ended the session.
+/// The one that an earlier call left, if it leads to the same server and that still answers. It is asked nothing, so
+/// that it costs nobody an error when the server went away meanwhile, or ended the session.
 async fn left(instance: &Instance) -> Option<Session> {
     let (login, session) = KEPT.take()?;
     if login != Login::of(instance) {
         session.close().await;
         return None;
     }
-    match timeout(PATIENCE, bootstrap::is_prepared(&session, instance)).await {
-        Ok(Ok(true)) => Some(session),
+    match timeout(PATIENCE, session.run("asking nothing", "")).await {
+        Ok(Ok(())) => Some(session),
         // Its goodbye would be waited for as long as its answer.
-        Ok(Ok(false) | Err(_)) | Err(_) => None,
+        Ok(Err(_)) | Err(_) => None,
     }
 }
 

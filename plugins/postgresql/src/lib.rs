@@ -20,6 +20,7 @@ mod privileges_sql;
 mod provisioning;
 mod reload;
 mod removal;
+mod scram;
 mod session;
 mod settings;
 mod settings_table;

@@ -45,10 +45,13 @@ pub async fn remove(session: &Session, instance: &Instance, user: &str) -> Resul
     }
 }
 
+/// What is true of a role that `shut_out` dealt with, or null.
+pub const SHUT_OUT: &str = "rolvaliduntil < '0001-01-01 BC'";
+
 /// Undo what `shut_out` did, if it did. Within a transaction of the superuser or without.
 pub async fn readmit(session: &Session, user: &str) -> Result<()> {
     let sql = format!(
-        "SELECT {} AS until FROM pg_roles WHERE rolname = {} AND rolvaliduntil < '0001-01-01 BC'",
+        "SELECT {} AS until FROM pg_roles WHERE rolname = {} AND {SHUT_OUT}",
         as_text(&format!(
             "CASE WHEN rolvaliduntil = '-infinity' THEN 'infinity' ELSE rolvaliduntil + interval '{SHIFT}' END"
         )),

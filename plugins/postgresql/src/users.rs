@@ -8,7 +8,7 @@ use tokio_postgres::SimpleQueryRow;
 
 use crate::bootstrap::SAFE_CREATEROLE;
 use crate::internal::{BEGIN, SUPERADMIN};
-use crate::login::verifier;
+use crate::scram::verifier;
 use crate::session::{Session, text};
 use crate::{catalog, kept, names, removal};
 
@@ -61,14 +61,8 @@ pub async fn delete(instance: &Instance, name: &str) -> Result<()> {
 
 /// The user of this name.
 pub async fn find(session: &Session, name: &str) -> Result<User> {
-    let sql = format!(
-        "SELECT rolname, {ADMIN} FROM pg_roles WHERE {LISTED} AND rolname = {}",
-        escape_literal(name)
-    );
-    match session.row("looking for the user", &sql).await? {
-        Some(row) => user(&row),
-        None => Err(Error::not_found(format!("there is no user '{name}'"))),
-    }
+    let row = session.row("looking for the user", &finding(name)).await?;
+    user(&row.ok_or_else(|| no_user(name))?)
 }
 
 /// What makes an admin, or no admin, of a role that is there.
@@ -113,7 +107,7 @@ async fn make(
     let mut sql = format!(
         "{BEGIN}; CREATE ROLE {} LOGIN NOSUPERUSER NOREPLICATION NOBYPASSRLS PASSWORD {}",
         escape_identifier(name),
-        escape_literal(&verifier(password)),
+        escape_literal(&verifier(password)?),
     );
     if admin {
         let major = catalog::major_of(instance)?;
@@ -132,8 +126,9 @@ async fn alter(
     password: Option<&str>,
     admin: Option<bool>,
 ) -> Result<User> {
-    find(session, name).await?;
-    let altered = alter_to_the_end(session, instance, name, password, admin).await;
+    // Before anything is locked: it takes its time.
+    let verifier = password.map(verifier).transpose()?;
+    let altered = alter_to_the_end(session, instance, name, verifier.as_deref(), admin).await;
     session.or_roll_back(altered).await
 }
 
@@ -141,27 +136,31 @@ async fn alter_to_the_end(
     session: &Session,
     instance: &Instance,
     name: &str,
-    password: Option<&str>,
+    verifier: Option<&str>,
     admin: Option<bool>,
 ) -> Result<User> {
-    let mut sql = BEGIN.to_owned();
-    if let Some(password) = password {
+    let sql = format!("{BEGIN}; {}", finding(name));
+    let found = session.rows("looking for the user", &sql).await?;
+    let found = found.first().ok_or_else(|| no_user(name))?;
+    if verifier.is_none() && is(found, "shut_out")? {
+        removal::readmit(session, name).await?;
+    }
+    let mut sql = String::new();
+    if let Some(verifier) = verifier {
         sql = format!(
-            "{sql}; ALTER ROLE {} VALID UNTIL 'infinity' PASSWORD {}",
+            "ALTER ROLE {} VALID UNTIL 'infinity' PASSWORD {}; ",
             escape_identifier(name),
-            escape_literal(&verifier(password)),
+            escape_literal(verifier),
         );
     }
     if let Some(admin) = admin {
         let major = catalog::major_of(instance)?;
-        sql = format!("{sql}; {}", admin_sql(name, major, admin));
-    }
-    session.run("changing the user", &sql).await?;
-    if password.is_none() {
-        removal::readmit(session, name).await?;
+        sql = format!("{sql}{}; ", admin_sql(name, major, admin));
     }
     // Before it is final: somebody may have made it an admin by way of another role.
-    let changed = find(session, name).await?;
+    let sql = format!("{sql}{}", finding(name));
+    let changed = session.rows("changing the user", &sql).await?;
+    let changed = user(changed.first().ok_or_else(|| no_user(name))?)?;
     if admin.is_some_and(|admin| admin != changed.admin) {
         return Err(Error::conflict(format!(
             "'{name}' is an admin by way of another role that it is a member of; revoke that in SQL first"
@@ -171,10 +170,27 @@ async fn alter_to_the_end(
     Ok(changed)
 }
 
+/// The user of this name, and whether a removal that was cut off has shut it out.
+fn finding(name: &str) -> String {
+    format!(
+        "SELECT rolname, {ADMIN}, coalesce({}, false) AS shut_out FROM pg_roles WHERE {LISTED} AND rolname = {}",
+        removal::SHUT_OUT,
+        escape_literal(name)
+    )
+}
+
+fn no_user(name: &str) -> Error {
+    Error::not_found(format!("there is no user '{name}'"))
+}
+
+fn is(row: &SimpleQueryRow, column: &str) -> Result<bool> {
+    Ok(text(row, column)? == "t")
+}
+
 fn user(row: &SimpleQueryRow) -> Result<User> {
     Ok(User {
         name: text(row, "rolname")?.to_owned(),
-        admin: text(row, "admin")? == "t",
+        admin: is(row, "admin")?,
     })
 }
 
