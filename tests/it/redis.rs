@@ -11,7 +11,8 @@ use berth_tests::{not_tried, wait_for};
 use serde_json::{Value, json};
 
 use crate::access::{rdb, running, uuid};
-use crate::lifecycle::{credentials, destroy};
+use crate::kill::{self, Ledger};
+use crate::lifecycle::{body, credentials, destroy};
 use crate::rdb::installed;
 
 const PASSWORD: &str = "Correct-horse-7!";
@@ -19,7 +20,8 @@ const PASSWORD: &str = "Correct-horse-7!";
 /// A user at an endpoint, with what vouches for it.
 struct Client {
     uri: String,
-    ca: PathBuf,
+    /// None trusts everybody.
+    ca: Option<PathBuf>,
 }
 
 #[tokio::test]
@@ -124,6 +126,27 @@ async fn a_valkey_is_one_that_is_made_by_the_other_dialect() {
     data.nothing_but_the_host().await;
 }
 
+#[tokio::test]
+async fn kills_at_random_moments_lose_nothing_and_leave_nothing() {
+    if cli().is_none() {
+        return not_tried("there is no Redis; scripts/install-servers.sh --all says why");
+    }
+    kill::rounds(&Ledger {
+        body: |name| {
+            let mut wanted = body(name);
+            wanted["db_type"] = "redis".into();
+            wanted
+        },
+        is_served: |credentials| Client::unsure(credentials).ask(&["PING"]).is_ok(),
+        write: |credentials| {
+            let written = Client::unsure(credentials).ask(&["SET", "ledger", "7"]);
+            assert_eq!(written.unwrap(), "OK");
+        },
+        read: |credentials| Client::unsure(credentials).ask(&["GET", "ledger"]).unwrap(),
+    })
+    .await;
+}
+
 async fn users(host: &Host, path: &str, client: &Client) {
     let ask = async |method: &str, what: &str, body: Value, status: u16| {
         let answer = rdb(host, method, &format!("{path}/{what}"), &body).await;
@@ -225,16 +248,13 @@ async fn rotation(host: &Host, id: &str, client: &Client) {
     let rotate = format!("/api/v1/databases/{id}/credentials/rotate");
     let given = host.post(&rotate, &Value::Null).await.expect(200);
     assert!(client.ask(&["PING"]).unwrap_err().contains("WRONGPASS"));
-    assert_eq!(
-        Client::of(&given, &client.ca).ask(&["GET", "v"]).unwrap(),
-        "42"
-    );
+    assert_eq!(client.by(&given).ask(&["GET", "v"]).unwrap(), "42");
 }
 
 /// Nothing that was acknowledged is lost when every server is killed.
 async fn killed(host: &Host, data: &DataDir, id: &str, client: &Client) {
     let given = credentials(host, id).await;
-    let client = Client::of(&given, &client.ca);
+    let client = client.by(&given);
     for n in 0..100 {
         client.ask(&["RPUSH", "ledger", &n.to_string()]).unwrap();
     }
@@ -264,7 +284,22 @@ impl Client {
     fn of(given: &Value, ca: &Path) -> Self {
         Self {
             uri: given["connection_string"].as_str().unwrap().to_owned(),
-            ca: ca.to_owned(),
+            ca: Some(ca.to_owned()),
+        }
+    }
+
+    fn unsure(given: &Value) -> Self {
+        Self {
+            ca: None,
+            ..Self::of(given, Path::new(""))
+        }
+    }
+
+    /// With other credentials.
+    fn by(&self, given: &Value) -> Self {
+        Self {
+            ca: self.ca.clone(),
+            ..Self::unsure(given)
         }
     }
 
@@ -278,9 +313,11 @@ impl Client {
     /// What the server's own client says; its status is that of the command.
     fn ask(&self, command: &[&str]) -> Result<String, String> {
         let output = Command::new(cli().expect("redis-cli"))
-            .args(["-u", &self.uri, "--cacert"])
-            .arg(&self.ca)
-            .args(["-e", "--no-auth-warning"])
+            .args(["-u", &self.uri, "-e", "--no-auth-warning"])
+            .args(match &self.ca {
+                Some(ca) => vec!["--cacert".as_ref(), ca.as_os_str()],
+                None => vec!["--insecure".as_ref()],
+            })
             .args(command)
             .output()
             .expect("redis-cli runs");
@@ -303,7 +340,7 @@ async fn python(client: &Client) {
     let output = tokio::process::Command::new(python)
         .arg(script)
         .env("REDIS_URI", &client.uri)
-        .env("REDIS_CA", &client.ca)
+        .env("REDIS_CA", client.ca.as_ref().unwrap())
         .kill_on_drop(true)
         .output()
         .await
