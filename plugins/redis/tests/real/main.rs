@@ -2,6 +2,7 @@
 //! with the plan as it is, and with the server reached as the host reaches it.
 
 mod durability;
+mod relay;
 mod server;
 mod settings;
 mod users;

@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, chown};
-use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -17,6 +16,8 @@ use berth_sdk::engine::{Credentials, Instance, Login, MemberAddress, Provisionin
 use berth_sdk::types::{self, Endpoint, NodeSize, Secret, Setting, Spec, Workload};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, Uid};
+
+use crate::relay::relay;
 
 /// How long anything may take on a busy machine before it counts as never.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -425,36 +426,6 @@ fn said(client: &mut Command) -> Result<String, String> {
         return Ok(out);
     }
     Err(format!("{out}\n{errors}"))
-}
-
-/// What the host does: it carries an address that the plugin knows to the server's socket.
-fn relay(socket: PathBuf) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
-    let address = listener.local_addr().expect("its address");
-    thread::spawn(move || {
-        for client in listener.incoming().flatten() {
-            // Without a server the client is cut off.
-            if let Ok(server) = UnixStream::connect(&socket) {
-                carry(client, server).expect("a relay");
-            }
-        }
-    });
-    address
-}
-
-fn carry(client: TcpStream, server: UnixStream) -> io::Result<()> {
-    client.set_nodelay(true)?;
-    let (mut from_client, mut to_client) = (client.try_clone()?, client);
-    let (mut from_server, mut to_server) = (server.try_clone()?, server);
-    thread::spawn(move || {
-        drop(io::copy(&mut from_client, &mut to_server));
-        to_server.shutdown(std::net::Shutdown::Write)
-    });
-    thread::spawn(move || {
-        drop(io::copy(&mut from_server, &mut to_client));
-        to_client.shutdown(std::net::Shutdown::Both)
-    });
-    Ok(())
 }
 
 /// The first user's password with everything that wants quoting, and a certificate.
