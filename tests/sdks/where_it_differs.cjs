@@ -45,7 +45,7 @@ const wanted = {
 
 async function catalogue() {
   const engines = await api.listDatabaseEngines().all()
-  const version = engines[0].versions.find(one => !one.disabled && !one.beta)
+  const version = engines.find(one => one.name === 'PostgreSQL').versions.find(one => !one.disabled && !one.beta)
   assert.equal(version.availableSettings[0].propertyType, version.availableSettings[0].propertyType.toUpperCase())
   wanted.engine = version.name
   const all = await api.listNodeTypes({ includeDisabledTypes: true }).all()

@@ -4,6 +4,7 @@ mod compiled;
 pub mod fake;
 pub mod fixture;
 pub mod hostile;
+pub mod mysql;
 pub mod node;
 pub mod real;
 mod skip;

@@ -89,14 +89,11 @@ pub async fn stop(context: &Context<'_>) -> Result<(), Stop> {
     Ok(context.target()?.stop(&about).await?)
 }
 
-/// Have the running servers take their files anew. Answers which settings wait for a restart; none when nobody can
-/// say, the engine or a server that does not run, which leaves a restart.
-pub async fn reload(
-    context: &Context<'_>,
-    settings: &Settings,
-) -> Result<Option<Vec<String>>, Stop> {
+/// Have the running servers take their files anew, and these settings, which those hold. Answers which settings wait for
+/// a restart; none when nobody can say, the engine or a server that does not run, which leaves a restart.
+pub async fn reload(context: &Context<'_>, wanted: &Settings) -> Result<Option<Vec<String>>, Stop> {
     let engine = context.engine()?;
-    let Some(ability) = engine.settings() else {
+    let Some(settings) = engine.settings() else {
         return Ok(None);
     };
     let about = context.target_context().await?;
@@ -110,8 +107,8 @@ pub async fn reload(
         dials(&about.workload, &statuses),
     )
     .await?;
-    instance.spec.settings.clone_from(settings);
-    match ability.reload(&instance).await.map_err(Stop::from) {
+    instance.spec.settings.clone_from(wanted);
+    match settings.reload(&instance).await.map_err(Stop::from) {
         Ok(waiting) => Ok(Some(waiting)),
         // It may be one that never will, or wait for just these settings.
         Err(Stop::Retry { .. }) if context.waited("reload") > RELOAD_FOR => Ok(None),

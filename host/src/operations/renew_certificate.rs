@@ -63,8 +63,10 @@ impl Workflow for RenewCertificate {
                 members::apply(context).await
             }
             Step::Reload => {
-                let settings = &context.instance.spec.settings;
-                if members::reload(context, settings).await?.is_none() {
+                if members::reload(context, &context.instance.spec.settings)
+                    .await?
+                    .is_none()
+                {
                     members::renew(context).await?;
                 }
                 Ok(Changes::default())

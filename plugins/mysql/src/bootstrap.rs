@@ -1,0 +1,120 @@
+//! Make a new server what its spec says: the role of admins, the first user, who is one, and the first database.
+//!
+//! Every statement bears repetition: the host calls again after any failure, and may after a success.
+
+use berth_sdk::engine::Instance;
+use berth_sdk::{Error, Result};
+
+use crate::catalog::Series;
+use crate::grants::{Grants, Rights};
+use crate::names::{ADMINS, identifier, literal};
+use crate::plan::USER_SECRET;
+use crate::session::{Session, number, with};
+use crate::wire::Failure;
+use crate::{names, users};
+
+pub fn bootstrap(instance: &Instance) -> Result<()> {
+    let series = Series::of(instance)?;
+    let password = instance
+        .secret(USER_SECRET)
+        .ok_or_else(|| Error::failed("the first user's password is not known to Berth"))?;
+    with(instance, |session| {
+        let said = session.row("asking for the version", "SELECT VERSION()")?;
+        let said = said.into_iter().next().flatten().unwrap_or_default();
+        if !series.is_of(&said) {
+            return Err(Error::failed(format!(
+                "the server says that it is {said}, which is no MySQL {}: the program's path leads to another one",
+                series.label()
+            )));
+        }
+        prepare(session)?;
+        let user = names::user(&instance.spec);
+        first_user(session, &user, password)?;
+        let database = identifier(&names::database(&instance.spec));
+        let sql = format!("CREATE DATABASE IF NOT EXISTS {database}");
+        session.run("making the first database", &sql)?;
+        // What it has when it is no admin any more.
+        let user = literal(&user);
+        let sql = format!("GRANT {} ON {database}.* TO {user}@'%'", Rights::ALL.sql());
+        session.run("setting rights", &sql)
+    })
+}
+
+/// See that the role of admins is there, and may what it should: all in all databases but in the server's own, where
+/// accounts and their passwords are, and nothing to the server itself. An admin can make and change users, but none with
+/// the right `SYSTEM_USER`, which the superuser has and no other.
+pub fn prepare(session: &mut Session) -> Result<()> {
+    let grants = Grants::read(session)?;
+    let role = (ADMINS.to_owned(), "%".to_owned());
+    let whole = grants.accounts.get(&role).is_some_and(|rights| {
+        Rights::ALL.without(*rights).is_empty()
+            && grants.effective(&role, "mysql").is_empty()
+            && grants
+                .effective(&role, "sys")
+                .without(Rights::SEES)
+                .is_empty()
+    });
+    if whole {
+        return Ok(());
+    }
+    let role = format!("'{ADMINS}'@'%'");
+    let databases = Rights::ALL.sql();
+    let reads = Rights::ALL.without(Rights::SEES).sql();
+    for sql in [
+        format!("CREATE ROLE IF NOT EXISTS {role}"),
+        format!("GRANT {databases}, {SERVER_WIDE} ON *.* TO {role} WITH GRANT OPTION"),
+        format!("REVOKE {databases} ON mysql.* FROM {role}"),
+        format!("REVOKE {reads} ON sys.* FROM {role}"),
+    ] {
+        session.run("making the role of admins", &sql)?;
+    }
+    Ok(())
+}
+
+/// Rights that are not about databases. None of them reaches a file, a log, another's session or a variable.
+const SERVER_WIDE: &str = "PROCESS, SHOW DATABASES, REPLICATION CLIENT, CREATE USER, CREATE ROLE, DROP ROLE, \
+    FLUSH_TABLES, FLUSH_STATUS, FLUSH_USER_RESOURCES, XA_RECOVER_ADMIN";
+
+fn first_user(session: &mut Session, user: &str, password: &str) -> Result<()> {
+    let grants = Grants::read(session)?;
+    if !grants.users().contains(user) {
+        let sql = users::create_sql(session, user, password, true)?;
+        return match session.try_rows(&sql) {
+            Ok(_) | Err(Failure::Server(number::CANNOT_USER, _)) => Ok(()),
+            Err(error) => Err(crate::session::failure("making the first user", &error)),
+        };
+    }
+    let sql = users::password_sql(session, &grants, user, password)?;
+    session.run("making the first user", &format!("{sql} ACCOUNT UNLOCK"))?;
+    users::set_admin(session, &grants, user, true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::grants::RIGHTS;
+
+    #[test]
+    fn admins_get_nothing_that_leads_out_of_the_server() {
+        for right in [
+            "SUPER",
+            "FILE",
+            "SHUTDOWN",
+            "RELOAD",
+            "SYSTEM_",
+            "CONNECTION_ADMIN",
+            "DEFINER",
+            "ROLE_ADMIN",
+            "REPLICATION SLAVE",
+            "BACKUP",
+            "CLONE",
+            "PERSIST",
+        ] {
+            assert!(!SERVER_WIDE.contains(right), "{right}");
+            assert!(
+                RIGHTS.iter().all(|(_, name)| !name.contains(right)),
+                "{right}"
+            );
+        }
+    }
+}

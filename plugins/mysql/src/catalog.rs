@@ -1,0 +1,149 @@
+//! What MySQL is: its versions and their lives.
+
+use berth_sdk::engine::{Catalog, Description, Instance, NameRules, Stage, Version};
+use berth_sdk::{Error, Result};
+
+use crate::names::{LONGEST_DATABASE, LONGEST_USER, OWN_DATABASES, OWN_USERS, RESERVED};
+use crate::{MySql, settings_table};
+
+/// The series that are supported for years; what comes between two of them counts as the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Series {
+    V8_0,
+    V8_4,
+    V9_7,
+}
+
+/// Newest first.
+pub const SERIES: [Series; 3] = [Series::V9_7, Series::V8_4, Series::V8_0];
+
+/// A server with the smallest settings of `sizing` works in this, and not in much less.
+pub const MINIMUM_MEMORY: u64 = 512 << 20;
+
+/// An empty server takes about 110 MB, with its logs of changes at their smallest 100 MB more.
+pub const MINIMUM_STORAGE: u64 = 1 << 30;
+
+pub const DEFAULT_PORT: u16 = 3306;
+
+/// The program that `plan` names.
+pub const SERVER: &str = "mysqld";
+
+impl Series {
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::V8_0 => "8.0",
+            Self::V8_4 => "8.4",
+            Self::V9_7 => "9.7",
+        }
+    }
+
+    pub fn of_label(label: &str) -> Option<Self> {
+        SERIES.into_iter().find(|series| series.label() == label)
+    }
+
+    /// Of a running instance.
+    pub fn of(instance: &Instance) -> Result<Self> {
+        Self::of_label(&instance.spec.version)
+            .ok_or_else(|| Error::unsupported("this version of MySQL is not known"))
+    }
+
+    /// Whether a server that says this version of itself is one of the series.
+    pub fn is_of(self, said: &str) -> bool {
+        let fits = match self {
+            Self::V8_0 => said.starts_with("8.0."),
+            Self::V8_4 => said.starts_with("8.4."),
+            Self::V9_7 => said.starts_with("9."),
+        };
+        fits && !said.contains("MariaDB")
+    }
+
+    /// First release and end of the maker's support: 8 years for each of these series.
+    const fn life(self) -> (&'static str, &'static str) {
+        match self {
+            Self::V8_0 => ("2018-04-19", "2026-04-30"),
+            Self::V8_4 => ("2024-04-30", "2032-04-30"),
+            Self::V9_7 => ("2026-04-21", "2034-04-30"),
+        }
+    }
+
+    /// A server upgrades its data to the next of these series when it starts on them, and not past it.
+    const fn next(self) -> Option<Self> {
+        match self {
+            Self::V8_0 => Some(Self::V8_4),
+            Self::V8_4 => Some(Self::V9_7),
+            Self::V9_7 => None,
+        }
+    }
+
+    fn version(self) -> Version {
+        let (released, end_of_life) = self.life();
+        Version {
+            label: self.label().into(),
+            stage: Stage::Stable,
+            released: released.into(),
+            end_of_life: end_of_life.into(),
+            upgrades_to: self.next().iter().map(|s| s.label().to_owned()).collect(),
+            programs: vec![SERVER.into()],
+            settings: settings_table::schemas(self),
+        }
+    }
+}
+
+impl Catalog for MySql {
+    fn describe() -> Description {
+        Description {
+            name: "mysql".into(),
+            title: "MySQL".into(),
+            summary: "The relational database behind much of the web.".into(),
+            versions: SERIES.into_iter().map(Series::version).collect(),
+            default_port: DEFAULT_PORT,
+            minimum_memory_bytes: MINIMUM_MEMORY,
+            user_names: rules(LONGEST_USER, &OWN_USERS),
+            database_names: rules(LONGEST_DATABASE, &OWN_DATABASES),
+        }
+    }
+}
+
+/// All labels, newest first, for people.
+pub fn labels() -> String {
+    SERIES.map(Series::label).join(", ")
+}
+
+fn rules(longest: usize, reserved: &[&str]) -> NameRules {
+    NameRules {
+        longest: u32::try_from(longest).unwrap_or(u32::MAX),
+        reserved_prefixes: vec![RESERVED.into()],
+        reserved: reserved.iter().map(|name| (*name).to_owned()).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_upgrades_to_the_next_series() {
+        let description = MySql::describe();
+        let labels: Vec<_> = description.versions.iter().map(|v| &*v.label).collect();
+        assert_eq!(labels, ["9.7", "8.4", "8.0"]);
+        let next: Vec<_> = description
+            .versions
+            .iter()
+            .map(|v| v.upgrades_to.concat())
+            .collect();
+        assert_eq!(next, ["", "9.7", "8.4"]);
+    }
+
+    #[test]
+    fn another_product_is_no_version() {
+        assert!(Series::V8_0.is_of("8.0.46"));
+        assert!(Series::V9_7.is_of("9.7.4-2"));
+        assert!(Series::V9_7.is_of("9.8.0"));
+        assert!(!Series::V8_4.is_of("8.0.46"));
+        assert!(!Series::V8_0.is_of("8.0.1-MariaDB"));
+        assert!(!Series::V9_7.is_of("11.8.6-MariaDB"));
+        for not_one in ["", "8", "8.04", " 8.4", "9"] {
+            assert_eq!(Series::of_label(not_one), None, "{not_one:?}");
+        }
+    }
+}

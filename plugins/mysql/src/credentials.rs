@@ -1,0 +1,115 @@
+//! How clients get in.
+
+use std::net::Ipv6Addr;
+
+use berth_sdk::engine::{Connection, Credentials, Instance, Login};
+use berth_sdk::types::{Endpoint, Spec};
+use berth_sdk::{Error, Result};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+use crate::plan::USER_SECRET;
+use crate::{MySql, login, names};
+
+/// The least TLS a client must use: the server refuses what is less.
+const TLS_MODE: &str = "REQUIRED";
+
+/// All but the unreserved characters of RFC 3986.
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+
+impl Credentials for MySql {
+    fn first_login(spec: Spec) -> Result<Login> {
+        Ok(Login {
+            user: Some(names::user(&spec)),
+            database: Some(names::database(&spec)),
+            secret: USER_SECRET.into(),
+        })
+    }
+
+    fn connect(
+        _spec: Spec,
+        endpoint: Endpoint,
+        login: Login,
+        password: String,
+    ) -> Result<Connection> {
+        let (Some(user), Some(database)) = (login.user, login.database) else {
+            return Err(Error::failed("a login of MySQL has a user and a database"));
+        };
+        Ok(Connection {
+            uri: uri(&endpoint, &user, &password, &database),
+            host: endpoint.host,
+            port: endpoint.port,
+            username: Some(user),
+            password,
+            database: Some(database),
+            tls_mode: Some(TLS_MODE.into()),
+        })
+    }
+
+    fn verify(instance: Instance, login: Login, password: String) -> Result<bool> {
+        login::verify(&instance, &login, &password)
+    }
+
+    fn rotate(instance: Instance, login: Login, password: String) -> Result<()> {
+        login::rotate(&instance, &login, &password)
+    }
+}
+
+/// As the server's own shell reads it (manual 6.2.5).
+fn uri(endpoint: &Endpoint, user: &str, password: &str, database: &str) -> String {
+    let escape = |text| utf8_percent_encode(text, ESCAPED);
+    let host = if endpoint.host.parse::<Ipv6Addr>().is_ok() {
+        format!("[{}]", endpoint.host)
+    } else {
+        escape(&endpoint.host).to_string()
+    };
+    format!(
+        "mysql://{}:{}@{host}:{}/{}?ssl-mode={TLS_MODE}",
+        escape(user),
+        escape(password),
+        endpoint.port,
+        escape(database),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::tests::spec;
+
+    fn endpoint(host: &str) -> Endpoint {
+        Endpoint {
+            name: "sql".into(),
+            member: "mysql-0".into(),
+            port_name: "sql".into(),
+            bind_address: "127.0.0.1".into(),
+            host: host.into(),
+            port: 20_001,
+            inner_port: None,
+        }
+    }
+
+    #[test]
+    fn a_connection_names_everything() {
+        let spec = spec("8.4");
+        let login = MySql::first_login(spec.clone()).unwrap();
+        let connection =
+            MySql::connect(spec, endpoint("db.example.org"), login, "s3cret".into()).unwrap();
+        assert_eq!(
+            connection.uri,
+            "mysql://app_user:s3cret@db.example.org:20001/main_mysql?ssl-mode=REQUIRED"
+        );
+        assert_eq!(connection.tls_mode.as_deref(), Some("REQUIRED"));
+    }
+
+    #[test]
+    fn odd_characters_do_not_change_what_a_uri_means() {
+        assert_eq!(
+            uri(&endpoint("::1"), "a b", "p@:/?#%é", "d-b"),
+            "mysql://a%20b:p%40%3A%2F%3F%23%25%C3%A9@[::1]:20001/d-b?ssl-mode=REQUIRED"
+        );
+    }
+}

@@ -1,0 +1,68 @@
+//! How a server fares.
+
+use berth_sdk::engine::{Instance, MemberObservation, Role};
+use berth_sdk::{Error, Result};
+
+use crate::names::SUPERUSER;
+use crate::plan::MEMBER;
+use crate::session::{Session, number_of, text};
+
+/// One answer to all questions. Who is the server's own, or logs in at this moment, is no client.
+fn questions() -> String {
+    format!(
+        "SELECT VERSION(), @@global.read_only, \
+         (SELECT COALESCE(SUM(FILE_SIZE), 0) FROM information_schema.INNODB_TABLESPACES), \
+         (SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE USER NOT IN \
+          ('{SUPERUSER}', 'event_scheduler', 'system user', 'unauthenticated user'))"
+    )
+}
+
+pub fn observe(instance: &Instance) -> Result<Vec<MemberObservation>> {
+    let mut session = match Session::superuser(instance) {
+        Ok(session) => session,
+        // It starts, stops, recovers or hangs: a fact about the member, not a failure of looking at it.
+        Err(Error::RetryAfter(_)) => return Ok(vec![silent()]),
+        Err(error) => return Err(error),
+    };
+    let row = session.row("looking at the server", &questions());
+    session.close();
+    let row = row?;
+    Ok(vec![MemberObservation {
+        member: MEMBER.into(),
+        role: match text(&row, 1)? {
+            "0" => Role::Primary,
+            _ => Role::Replica,
+        },
+        ready: true,
+        data_bytes: number_of(&row, 2)?,
+        connections: number_of(&row, 3)?,
+        version: exact_version(text(&row, 0)?).to_owned(),
+    }])
+}
+
+fn silent() -> MemberObservation {
+    MemberObservation {
+        member: MEMBER.into(),
+        role: Role::Primary,
+        ready: false,
+        data_bytes: 0,
+        connections: 0,
+        version: String::new(),
+    }
+}
+
+/// Distributions add their own words: `9.7.4-2`, `8.0.36-0ubuntu0.22.04.1`.
+fn exact_version(full: &str) -> &str {
+    full.split('-').next().unwrap_or(full)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_distributions_words_are_no_part_of_the_version() {
+        assert_eq!(exact_version("9.7.4-2"), "9.7.4");
+        assert_eq!(exact_version("8.4.9"), "8.4.9");
+    }
+}

@@ -1,0 +1,123 @@
+//! How an instance comes to be: the checks before, and the way to the work itself.
+
+use berth_sdk::engine::{Instance, MemberObservation, Provisioning};
+use berth_sdk::types::{FieldProblem, Spec, Workload};
+use berth_sdk::{Error, Result};
+
+use crate::catalog::{self, MINIMUM_MEMORY, MINIMUM_STORAGE, Series};
+use crate::{MySql, bootstrap, names, observe, plan, settings};
+
+impl Provisioning for MySql {
+    fn validate(spec: Spec) -> Result<()> {
+        Error::unless_empty(problems(&spec))
+    }
+
+    fn plan(spec: Spec) -> Result<Workload> {
+        Error::unless_empty(problems(&spec))?;
+        let series = Series::of_label(&spec.version)
+            .ok_or_else(|| Error::unsupported("this version of MySQL is not known"))?;
+        Ok(plan::workload(&spec, series))
+    }
+
+    fn bootstrap(instance: Instance) -> Result<()> {
+        bootstrap::bootstrap(&instance)
+    }
+
+    fn observe(instance: Instance) -> Result<Vec<MemberObservation>> {
+        observe::observe(&instance)
+    }
+}
+
+/// Everything that is wrong with a spec.
+fn problems(spec: &Spec) -> Vec<FieldProblem> {
+    let mut found = Vec::new();
+    let mut refuse = |bad: bool, field: &str, reason: &str, help: &str| {
+        if bad {
+            found.push(FieldProblem::new(field, reason, help));
+        }
+    };
+    refuse(
+        Series::of_label(&spec.version).is_none(),
+        "version",
+        "is not a version of MySQL that is offered",
+        &format!("one of {}", catalog::labels()),
+    );
+    refuse(
+        spec.members != 1,
+        "members",
+        "high availability is not there yet",
+        "1",
+    );
+    refuse(
+        spec.node.memory_bytes < MINIMUM_MEMORY,
+        "node.memory-bytes",
+        "is too little memory for a server",
+        &format!("at least {} MiB", MINIMUM_MEMORY >> 20),
+    );
+    refuse(
+        spec.storage_bytes < MINIMUM_STORAGE,
+        "storage-bytes",
+        "is too little storage for a server",
+        &format!("at least {} GiB", MINIMUM_STORAGE >> 30),
+    );
+    found.extend(settings::problems(spec));
+    found.extend(names::check_user(&names::user(spec)).err());
+    let lower = settings::lower_case(spec);
+    found.extend(names::check_database(&names::database(spec), lower).err());
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use berth_sdk::types::Setting;
+
+    use super::*;
+    use crate::plan::tests::spec;
+
+    fn fields(spec: &Spec) -> Vec<String> {
+        problems(spec).into_iter().map(|p| p.field).collect()
+    }
+
+    #[test]
+    fn what_is_right_is_let_through() {
+        for version in ["8.0", "8.4", "9.7"] {
+            assert_eq!(fields(&spec(version)), [""; 0]);
+        }
+    }
+
+    #[test]
+    fn all_that_is_wrong_is_said_at_once() {
+        let mut spec = spec("8.4");
+        spec.node.memory_bytes = 100 << 20;
+        spec.settings.push(Setting {
+            name: "skip_grant_tables".into(),
+            value: "on".into(),
+        });
+        assert_eq!(
+            fields(&spec),
+            [
+                "node.memory-bytes",
+                "skip_grant_tables",
+                "innodb_buffer_pool_size"
+            ]
+        );
+        spec.settings.clear();
+        spec.version = "5.7".into();
+        spec.members = 3;
+        spec.storage_bytes = 1;
+        spec.user = Some("root".into());
+        spec.database = Some("MySQL".into());
+        assert_eq!(
+            fields(&spec),
+            [
+                "version",
+                "members",
+                "node.memory-bytes",
+                "storage-bytes",
+                "user",
+                "database"
+            ]
+        );
+        assert!(matches!(MySql::plan(spec), Err(Error::Invalid(all)) if all.len() == 6));
+    }
+}

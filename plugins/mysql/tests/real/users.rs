@@ -1,0 +1,208 @@
+//! Users and databases, on a real server.
+
+use berth_plugin_mysql::MySql;
+use berth_sdk::engine::users::Users;
+use berth_sdk::types::Error;
+
+use crate::server::Server;
+
+pub const PASSWORD: &str = "S3cret'kept";
+
+pub fn live(server: &Server) {
+    // From here on whatever is said to the server is written down.
+    server.ask("SET GLOBAL log_output = 'TABLE'; SET GLOBAL general_log = ON");
+    come_and_go(server);
+    made_in_sql(server);
+    go_whole_or_not_at_all(server);
+    databases(server);
+    server.ask("SET GLOBAL general_log = OFF; SET GLOBAL log_output = 'FILE'");
+}
+
+pub fn names(server: &Server) -> Vec<(String, bool)> {
+    let users = MySql::list_users(server.instance.clone()).expect("a list");
+    users
+        .into_iter()
+        .map(|user| (user.name, user.admin))
+        .collect()
+}
+
+fn come_and_go(server: &Server) {
+    let it = || server.instance.clone();
+    let name = |text: &str| text.to_owned();
+    assert_eq!(names(server), [(name("app_user"), true)]);
+    let made = MySql::create_user(it(), name("ann"), PASSWORD.into(), false).expect("a user");
+    assert!(!made.admin);
+    let again = MySql::create_user(it(), name("ann"), PASSWORD.into(), false);
+    assert!(matches!(again, Err(Error::AlreadyExists(_))), "{again:?}");
+    let longest = "b".repeat(32);
+    MySql::create_user(it(), longest.clone(), PASSWORD.into(), true).expect("a user");
+    let longer = MySql::create_user(it(), "b".repeat(33), PASSWORD.into(), true);
+    assert!(matches!(longer, Err(Error::Invalid(_))), "{longer:?}");
+    assert_eq!(
+        names(server),
+        [
+            (name("ann"), false),
+            (name("app_user"), true),
+            (longest.clone(), true)
+        ]
+    );
+    let ask = |password: &str, sql: &str| server.try_ask("ann", password, sql);
+    ask(PASSWORD, "SELECT 1").expect("an answer");
+    let plugin = "SELECT plugin FROM mysql.user WHERE User = 'ann'";
+    assert_eq!(server.ask(plugin), "caching_sha2_password");
+    assert_eq!(
+        ask(PASSWORD, "SHOW DATABASES").as_deref(),
+        Ok("information_schema\nperformance_schema")
+    );
+    ask(PASSWORD, "CREATE DATABASE anns").expect_err("no right");
+
+    let changed = MySql::change_user(it(), name("ann"), Some("An0ther".into()), Some(true))
+        .expect("a change");
+    assert!(changed.admin);
+    ask(PASSWORD, "SELECT 1").expect_err("its old password");
+    ask("An0ther", "CREATE DATABASE anns; DROP DATABASE anns").expect("a database");
+    let changed = MySql::change_user(it(), name("ann"), None, Some(false)).expect("a change");
+    assert!(!changed.admin);
+    ask("An0ther", "CREATE DATABASE anns").expect_err("no right");
+    let unknown = MySql::change_user(it(), name("nobody"), None, Some(true));
+    assert!(matches!(unknown, Err(Error::NotFound(_))), "{unknown:?}");
+
+    for user in [name("ann"), longest] {
+        MySql::delete_user(it(), user.clone()).expect("a removal");
+        let again = MySql::delete_user(it(), user);
+        assert!(matches!(again, Err(Error::NotFound(_))), "{again:?}");
+    }
+    for own in ["berth", "mysql.sys", "_rdb_superadmin"] {
+        let refused = MySql::delete_user(it(), own.into());
+        assert!(matches!(refused, Err(Error::NotFound(_))), "{refused:?}");
+        let refused = MySql::change_user(it(), own.into(), Some("x".into()), None);
+        assert!(matches!(refused, Err(Error::NotFound(_))), "{refused:?}");
+    }
+    assert_eq!(names(server), [(name("app_user"), true)]);
+}
+
+fn made_in_sql(server: &Server) {
+    let it = || server.instance.clone();
+    server.ask(
+        "CREATE USER 'odd `name''s'@'%' IDENTIFIED BY 'Odd-name-1', 'two'@'%' IDENTIFIED BY 'Two-1', \
+         'two'@'10.0.0.1' IDENTIFIED BY 'Two-2'; CREATE ROLE team",
+    );
+    let listed = names(server);
+    let all: Vec<_> = listed.iter().map(|(name, _)| &**name).collect();
+    assert_eq!(all, ["app_user", "odd `name's", "two"]);
+    MySql::change_user(it(), "two".into(), Some(PASSWORD.into()), Some(true)).expect("a change");
+    assert_eq!(
+        server.ask("SELECT COUNT(*) FROM mysql.role_edges WHERE TO_USER = 'two'"),
+        "2"
+    );
+    server
+        .try_ask("two", PASSWORD, "SELECT 1")
+        .expect("an answer");
+
+    // By way of another role: it cannot be taken away without somebody's role.
+    server.ask("REVOKE '_rdb_superadmin' FROM 'two'@'%', 'two'@'10.0.0.1'; GRANT '_rdb_superadmin' TO team; GRANT team TO 'two'@'%', 'two'@'10.0.0.1'");
+    let refused = MySql::change_user(it(), "two".into(), None, Some(false));
+    assert!(matches!(refused, Err(Error::Conflict(_))), "{refused:?}");
+    server.ask("DROP ROLE team");
+    for name in ["two", "odd `name's"] {
+        MySql::delete_user(it(), name.into()).expect("a removal");
+    }
+    assert_eq!(names(server).len(), 1);
+
+    // An admin may break the role of admins; it is made whole again.
+    server.ask(
+        "REVOKE CREATE USER, SELECT ON *.* FROM '_rdb_superadmin'; DROP ROLE '_rdb_superadmin'",
+    );
+    MySql::create_user(it(), "eve".into(), PASSWORD.into(), true).expect("an admin");
+    server
+        .try_ask("eve", PASSWORD, "CREATE DATABASE eves; DROP DATABASE eves")
+        .expect("its rights");
+    server
+        .try_ask("eve", PASSWORD, "SELECT * FROM mysql.user")
+        .expect_err("none of the server's");
+    MySql::delete_user(it(), "eve".into()).expect("a removal");
+    server.bootstrap();
+    assert!(names(server)[0].1, "the first user is an admin again");
+}
+
+fn go_whole_or_not_at_all(server: &Server) {
+    let it = || server.instance.clone();
+    MySql::create_user(it(), "dee".into(), PASSWORD.into(), true).expect("a user");
+    let ask = |sql: &str| server.try_ask("dee", PASSWORD, sql).expect(sql);
+    ask("CREATE VIEW real_one.seen AS SELECT 1; CREATE PROCEDURE real_one.p() SELECT 1");
+    let refused = MySql::delete_user(it(), "dee".into());
+    assert!(
+        matches!(&refused, Err(Error::Conflict(why)) if why.contains("view real_one.seen")),
+        "{refused:?}"
+    );
+    // Nothing of it was changed.
+    ask("SELECT * FROM real_one.seen; DROP VIEW real_one.seen; DROP PROCEDURE real_one.p");
+
+    // A session of the user's ends with it.
+    thread_scope(server, "dee", "SELECT SLEEP(60)", || {
+        MySql::delete_user(it(), "dee".into()).expect("a removal");
+    });
+    let left = "SELECT COUNT(*) FROM information_schema.processlist WHERE user = 'dee'";
+    assert_eq!(server.ask(left), "0");
+}
+
+/// Do something while the user asks for long; its session does not survive it.
+fn thread_scope(server: &Server, user: &str, sql: &str, work: impl FnOnce()) {
+    std::thread::scope(|scope| {
+        let asking = scope.spawn(|| server.try_ask(user, PASSWORD, sql));
+        let there = format!(
+            "SELECT COUNT(*) FROM information_schema.processlist WHERE user = '{user}' AND info LIKE '%SLEEP%'"
+        );
+        while server.ask(&there) == "0" {
+            assert!(!asking.is_finished(), "its session ended early");
+        }
+        work();
+        let ended = asking.join().expect("no panic");
+        assert!(ended.is_err(), "{ended:?}");
+    });
+}
+
+fn databases(server: &Server) {
+    let it = || server.instance.clone();
+    MySql::create_user(it(), "ann".into(), PASSWORD.into(), false).expect("a user");
+    // What was granted on it before it was there does not count.
+    server.ask("GRANT ALL ON `shop-eu`.* TO ann");
+    let made = MySql::create_database(it(), "shop-eu".into()).expect("a database");
+    assert!(made.managed);
+    server
+        .try_ask("ann", PASSWORD, "USE `shop-eu`")
+        .expect_err("no right");
+    let again = MySql::create_database(it(), "shop-eu".into());
+    assert!(matches!(again, Err(Error::AlreadyExists(_))), "{again:?}");
+    for own in ["mysql", "sys", "performance_schema"] {
+        let refused = MySql::create_database(it(), own.into());
+        assert!(matches!(refused, Err(Error::Invalid(_))), "{refused:?}");
+        let refused = MySql::delete_database(it(), own.into());
+        assert!(matches!(refused, Err(Error::NotFound(_))), "{refused:?}");
+    }
+    server.ask(
+        "CREATE TABLE `shop-eu`.t (x BLOB); INSERT INTO `shop-eu`.t VALUES (REPEAT('x', 60000))",
+    );
+    let listed = MySql::list_databases(it(), true).expect("a list");
+    let all: Vec<_> = listed.iter().map(|database| &*database.name).collect();
+    assert_eq!(all, ["real_one", "shop-eu"]);
+    assert!(
+        listed[1].size_bytes.is_some_and(|size| size > 60_000),
+        "{listed:?}"
+    );
+    let listed = MySql::list_databases(it(), false).expect("a list");
+    assert_eq!(listed[1].size_bytes, None);
+
+    // A transaction in it does not keep it.
+    server.ask("GRANT SELECT ON `shop-eu`.* TO ann; GRANT INSERT ON `shop-eu`.t TO ann");
+    let open = "USE `shop-eu`; BEGIN; SELECT COUNT(*), SLEEP(60) FROM t";
+    thread_scope(server, "ann", open, || {
+        MySql::delete_database(it(), "shop-eu".into()).expect("a removal");
+    });
+    let left = "SELECT (SELECT COUNT(*) FROM mysql.db WHERE Db = 'shop-eu') + \
+                (SELECT COUNT(*) FROM mysql.tables_priv WHERE Db = 'shop-eu')";
+    assert_eq!(server.ask(left), "0");
+    let again = MySql::delete_database(it(), "shop-eu".into());
+    assert!(matches!(again, Err(Error::NotFound(_))), "{again:?}");
+    MySql::delete_user(it(), "ann".into()).expect("a removal");
+}
