@@ -5,7 +5,7 @@
 #                           runs until Ctrl-C. A second run finds its database again.
 #   scripts/demo.sh clean   delete the databases through the API, stop everything, remove the directory
 #
-# ENGINE=postgresql   engine of the database
+# ENGINE=postgresql   engine of the database: postgresql, mysql or redis
 # PORT=8080           first port to try for the API
 # BERTH_DEMO_DIR=…    where it lives; only a directory that this script made is ever removed
 set -euo pipefail
@@ -67,6 +67,9 @@ install_what_is_missing() {
   have jq || install_packages "jq, with which this script reads JSON" jq
   case $ENGINE in
     postgresql) scripts/install-servers.sh >/dev/null || die "no PostgreSQL to run; see above" ;;
+    mysql) scripts/install-servers.sh mysql >/dev/null || die "no MySQL to run; see above" ;;
+    redis) scripts/install-servers.sh redis-7.2 >/dev/null || die "no Redis to run; see above" ;;
+    mongodb) die "a MongoDB needs a real mongod, which this script cannot install; there is no demo of it" ;;
   esac
 }
 
@@ -301,6 +304,16 @@ show() {
       say "try it (over TLS):"
       say "  $(newest_psql) '$uri' -c 'select version(), ssl from pg_stat_ssl where pid = pg_backend_pid()'"
       ;;
+    mysql)
+      say "try it (over TLS):"
+      say "  $(jq -r --arg client "$(newest_client mysql mysql)" \
+        '"MYSQL_PWD=\(.password | @sh) \($client) --no-defaults -h \(.host) -P \(.port) -u \(.username) --ssl-mode=REQUIRED \(.database)"' \
+        <<<"$credentials") -e 'select version()'"
+      ;;
+    redis)
+      say "try it (over TLS; --insecure, because no file with its authority is at hand):"
+      say "  $(newest_client redis redis-cli) --no-auth-warning --insecure -u '$uri' INFO server"
+      ;;
   esac
   say ""
 }
@@ -313,6 +326,18 @@ newest_psql() {
   local folder
   for folder in /usr/lib/postgresql /opt/berth/servers/postgresql "$HOME/.local/share/berth/servers/postgresql"; do
     [ ! -d "$folder" ] || find "$folder" -path '*/bin/psql'
+  done | sort -V | tail -n 1
+}
+
+# newest_client PRODUCT CLIENT: one that the machine has, or that was unpacked with a server.
+newest_client() {
+  if have "$2"; then
+    printf '%s' "$2"
+    return 0
+  fi
+  local folder
+  for folder in "/opt/berth/servers/$1" "$HOME/.local/share/berth/servers/$1"; do
+    [ ! -d "$folder" ] || find "$folder" -path "*/bin/$2"
   done | sort -V | tail -n 1
 }
 

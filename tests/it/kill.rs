@@ -60,8 +60,30 @@ impl Victim {
     }
 }
 
+/// What is written into a database before the kills, and read from it after them, by credentials.
+pub struct Ledger {
+    pub body: fn(&str) -> Value,
+    pub is_served: fn(&Value) -> bool,
+    pub write: fn(&Value),
+    /// What was written.
+    pub read: fn(&Value) -> String,
+}
+
 #[tokio::test]
 async fn kills_at_random_moments_lose_nothing_and_leave_nothing() {
+    rounds(&Ledger {
+        body,
+        is_served: |credentials| psql(credentials, "select 1").is_ok(),
+        write: |credentials| {
+            let sql = "create table ledger (n int); insert into ledger values (7)";
+            psql(credentials, sql).unwrap();
+        },
+        read: |credentials| psql(credentials, "select n from ledger").unwrap(),
+    })
+    .await;
+}
+
+pub async fn rounds(ledger: &Ledger) {
     let rounds = setting("BERTH_KILL_ROUNDS", 10);
     let seed = setting("BERTH_KILL_SEED", 20_241_121);
     let mut random = StdRng::seed_from_u64(seed);
@@ -79,7 +101,7 @@ async fn kills_at_random_moments_lose_nothing_and_leave_nothing() {
         );
 
         let name = format!("round-{round}");
-        let wanted = body(&name);
+        let wanted = (ledger.body)(&name);
         let request = host.try_post("/api/v1/databases", &wanted);
         let acknowledged = beside(request, during_create, 1500, &data, &mut random).await;
         revive(&mut host, &data).await;
@@ -88,17 +110,13 @@ async fn kills_at_random_moments_lose_nothing_and_leave_nothing() {
             continue;
         };
         host.wait_status(&id, "running").await;
-        let credentials = serving(&host, &id).await;
-        psql(
-            &credentials,
-            "create table ledger (n int); insert into ledger values (7)",
-        )
-        .unwrap();
+        let credentials = serving(&host, &id, ledger).await;
+        (ledger.write)(&credentials);
 
         while_running.kill(&data).await;
         revive(&mut host, &data).await;
-        let credentials = serving(&host, &id).await;
-        assert_eq!(psql(&credentials, "select n from ledger").unwrap(), "7");
+        let credentials = serving(&host, &id, ledger).await;
+        assert_eq!((ledger.read)(&credentials), "7");
 
         let path = format!("/api/v1/databases/{id}");
         for (verb, victim, status) in [
@@ -115,8 +133,8 @@ async fn kills_at_random_moments_lose_nothing_and_leave_nothing() {
             }
             host.wait_status(&id, status).await;
         }
-        let credentials = serving(&host, &id).await;
-        assert_eq!(psql(&credentials, "select n from ledger").unwrap(), "7");
+        let credentials = serving(&host, &id, ledger).await;
+        assert_eq!((ledger.read)(&credentials), "7");
 
         let deleted = beside(
             host.try_delete(&path),
@@ -181,11 +199,11 @@ async fn created(
 }
 
 /// Credentials, once the server answers with them.
-async fn serving(host: &Host, id: &str) -> Value {
+async fn serving(host: &Host, id: &str, ledger: &Ledger) -> Value {
     let path = format!("/api/v1/databases/{id}/credentials");
     wait_for("the server to be back", async || {
         let answer = host.get(&path).await;
-        (answer.status == 200 && psql(&answer.body, "select 1").is_ok()).then_some(answer.body)
+        (answer.status == 200 && (ledger.is_served)(&answer.body)).then_some(answer.body)
     })
     .await
 }

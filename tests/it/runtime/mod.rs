@@ -28,13 +28,13 @@ use berth::runtime::{
 use berth_tests::fixture;
 
 /// A data directory and a folder for plugins.
-struct Place {
+pub struct Place {
     dir: tempfile::TempDir,
 }
 
 impl Place {
     /// With these files in the plugins folder.
-    fn with(files: &[(&str, &[u8])]) -> Self {
+    pub fn with(files: &[(&str, &[u8])]) -> Self {
         let place = Self {
             dir: tempfile::tempdir().unwrap(),
         };
@@ -61,7 +61,7 @@ impl Place {
         self.dir.path().join("data")
     }
 
-    fn config(&self) -> RuntimeConfig {
+    pub fn config(&self) -> RuntimeConfig {
         RuntimeConfig {
             storage: BTreeMap::new(),
             data_dir: self.data(),
@@ -86,7 +86,7 @@ impl Place {
         self.open_with(self.config()).await
     }
 
-    async fn open_with(&self, config: RuntimeConfig) -> Runtime {
+    pub async fn open_with(&self, config: RuntimeConfig) -> Runtime {
         let runtime = Runtime::open(config).await.unwrap();
         runtime.settled().await;
         runtime

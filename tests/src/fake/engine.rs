@@ -185,7 +185,9 @@ impl Settings for FakeEngine {
     /// What its server was started with is in force; `live` is taken at once, everything else waits.
     async fn reload(&self, instance: &InstanceContext) -> Result<Vec<String>> {
         self.world
-            .call(Call::Reload, |machine| machine.reload(instance.id))
+            .call(Call::Reload, |machine| {
+                machine.reload(instance.id, &instance.spec.settings)
+            })
             .await
     }
 }

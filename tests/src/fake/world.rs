@@ -320,11 +320,19 @@ impl Machine<'_> {
         }
     }
 
-    /// Have the server take what it can while it runs, and say what waits for a restart.
-    pub fn reload(&mut self, id: InstanceId) -> Result<Vec<String>> {
+    /// Have the server take what it can while it runs, and say what waits for a restart. An engine that tells its server
+    /// each setting goes by those that it is given: they must be those that stand in the files.
+    pub fn reload(&mut self, id: InstanceId, told: &[(String, String)]) -> Result<Vec<String>> {
         let live = self.live.get_mut(&id).filter(|live| live.running);
         let live = live.ok_or_else(|| Error::failed("the server does not answer"))?;
         let wanted = InForce::of(&live.applied);
+        let told: BTreeMap<String, String> = told.iter().cloned().collect();
+        if told != wanted.settings {
+            self.violations.push(format!(
+                "{id} was told {told:?} where {:?} was planned",
+                wanted.settings
+            ));
+        }
         live.in_force.certificate = wanted.certificate;
         if wanted
             .settings

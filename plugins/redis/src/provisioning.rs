@@ -1,0 +1,220 @@
+//! How an instance comes to be, and how it fares.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use berth_sdk::engine::{Instance, MemberObservation, Provisioning, Role};
+use berth_sdk::types::{FieldProblem, Spec, Workload};
+use berth_sdk::{Error, Result};
+
+use crate::acl::{self, Standing};
+use crate::catalog::{MINIMUM_MEMORY, MINIMUM_STORAGE};
+use crate::plan::{MEMBER, USER_SECRET};
+use crate::session::Session;
+use crate::{Redis, catalog, names, plan, settings};
+
+/// How soon to look again at a server that reads its data.
+const SOON: Duration = Duration::from_millis(100);
+
+impl Provisioning for Redis {
+    fn validate(spec: Spec) -> Result<()> {
+        Error::unless_empty(problems(&spec))
+    }
+
+    fn plan(spec: Spec) -> Result<Workload> {
+        Error::unless_empty(problems(&spec))?;
+        Ok(plan::workload(&spec))
+    }
+
+    /// The first user, and nobody else without a name. Everything else came with the first file of users.
+    fn bootstrap(instance: Instance) -> Result<()> {
+        let password = instance
+            .secret(USER_SECRET)
+            .ok_or_else(|| Error::failed("the password of the first user is not known"))?;
+        let mut session = Session::berth(&instance)?;
+        if Info::read(&mut session)?.is_loading() {
+            return Err(Error::retry(SOON, "the server is loading its data"));
+        }
+        let user = names::user(&instance.spec);
+        let mut rules = vec!["on".to_owned()];
+        rules.extend(acl::password_rules(password));
+        rules.extend(Standing::Admin.rules());
+        acl::change(&mut session, &user, rules)
+    }
+
+    fn observe(instance: Instance) -> Result<Vec<MemberObservation>> {
+        let looked = Session::berth(&instance).and_then(|mut session| Info::read(&mut session));
+        match looked {
+            Ok(info) => Ok(vec![info.member()?]),
+            // It starts, stops, loads or hangs: a fact about the member, not a failure of looking at it.
+            Err(Error::RetryAfter(_)) => Ok(vec![silent()]),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// What a server says of itself.
+pub struct Info(BTreeMap<String, String>);
+
+impl Info {
+    pub fn read(session: &mut Session) -> Result<Self> {
+        let text: String = session.ask("looking at the server", &redis::cmd("INFO"))?;
+        let fields = text.lines().filter_map(|line| line.split_once(':'));
+        let owned = fields.map(|(name, value)| (name.to_owned(), value.trim().to_owned()));
+        Ok(Self(owned.collect()))
+    }
+
+    pub fn is_loading(&self) -> bool {
+        self.field("loading") != "0"
+    }
+
+    pub fn data_bytes(&self) -> Result<u64> {
+        self.number("used_memory_dataset")
+    }
+
+    fn member(&self) -> Result<MemberObservation> {
+        let role = match self.field("role") {
+            "master" => Role::Primary,
+            _ => Role::Replica,
+        };
+        // One that is loading does not count what it has.
+        let loading = self.is_loading();
+        let version = match self.field("valkey_version") {
+            "" => self.field("redis_version"),
+            valkey => valkey,
+        };
+        Ok(MemberObservation {
+            member: MEMBER.into(),
+            role,
+            ready: !loading,
+            data_bytes: self.data_bytes()?,
+            // The one that asks does not count.
+            connections: u32::try_from(self.number("connected_clients")?.saturating_sub(1))
+                .unwrap_or(u32::MAX),
+            version: version.to_owned(),
+        })
+    }
+
+    fn field(&self, name: &str) -> &str {
+        self.0.get(name).map_or("", String::as_str)
+    }
+
+    fn number(&self, name: &str) -> Result<u64> {
+        let odd = || Error::failed(format!("the server's {name} is not a number"));
+        self.field(name).parse().map_err(|_| odd())
+    }
+}
+
+fn silent() -> MemberObservation {
+    MemberObservation {
+        member: MEMBER.into(),
+        role: Role::Primary,
+        ready: false,
+        data_bytes: 0,
+        connections: 0,
+        version: String::new(),
+    }
+}
+
+/// Everything that is wrong with a spec.
+fn problems(spec: &Spec) -> Vec<FieldProblem> {
+    let mut found = Vec::new();
+    let mut refuse = |bad: bool, field: &str, reason: &str, help: &str| {
+        if bad {
+            found.push(FieldProblem::new(field, reason, help));
+        }
+    };
+    refuse(
+        catalog::release(&spec.version).is_none(),
+        "version",
+        "is not a version of Redis that is offered",
+        &format!("one of {}", catalog::labels()),
+    );
+    refuse(
+        spec.members != 1,
+        "members",
+        "high availability is not there yet",
+        "1",
+    );
+    refuse(
+        spec.node.memory_bytes < MINIMUM_MEMORY,
+        "node.memory-bytes",
+        "is too little memory for a server",
+        &format!("at least {} MiB", MINIMUM_MEMORY >> 20),
+    );
+    refuse(
+        spec.storage_bytes < MINIMUM_STORAGE,
+        "storage-bytes",
+        "is too little storage for a server",
+        &format!("at least {} GiB", MINIMUM_STORAGE >> 30),
+    );
+    refuse(
+        spec.database.is_some(),
+        "database",
+        "Redis has no logical databases to be named",
+        "none",
+    );
+    found.extend(settings::problems(spec));
+    found.extend(names::check_user(&names::user(spec)).err());
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::names::DEFAULT;
+    use crate::plan::tests::spec;
+
+    fn fields(spec: &Spec) -> Vec<String> {
+        problems(spec).into_iter().map(|p| p.field).collect()
+    }
+
+    #[test]
+    fn what_is_right_is_let_through() {
+        for version in ["7.0", "7.2", "valkey-8"] {
+            assert_eq!(fields(&spec(version)), [""; 0]);
+        }
+        let mut named = spec("7.2");
+        named.user = Some(DEFAULT.into());
+        assert_eq!(fields(&named), [""; 0]);
+    }
+
+    #[test]
+    fn all_that_is_wrong_is_said_at_once() {
+        let mut spec = spec("6.2");
+        spec.members = 3;
+        spec.node.memory_bytes = 1;
+        spec.storage_bytes = 1;
+        spec.user = Some("berth".into());
+        spec.database = Some("shop".into());
+        let all = [
+            "version",
+            "members",
+            "node.memory-bytes",
+            "storage-bytes",
+            "database",
+            "user",
+        ];
+        assert_eq!(fields(&spec), all);
+        assert!(matches!(Redis::plan(spec), Err(Error::Invalid(all)) if all.len() == 6));
+    }
+
+    #[test]
+    fn the_product_says_its_own_version() {
+        let info = |text: &str| {
+            let fields = text.lines().filter_map(|line| line.split_once(':'));
+            Info(fields.map(|(n, v)| (n.into(), v.into())).collect())
+        };
+        let base = "role:master\nloading:0\nused_memory_dataset:7\nconnected_clients:3\nredis_version:7.2.4";
+        let seen = info(base).member().unwrap();
+        assert_eq!(
+            (seen.version.as_str(), seen.connections, seen.ready),
+            ("7.2.4", 2, true)
+        );
+        let seen = info(&format!("{base}\nvalkey_version:8.0.1"))
+            .member()
+            .unwrap();
+        assert_eq!(seen.version, "8.0.1");
+        assert!(info("role:master").member().is_err());
+    }
+}

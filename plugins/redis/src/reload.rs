@@ -1,0 +1,74 @@
+//! Having a running server take its settings and its certificate anew. It reads its file when it starts and not again:
+//! what can be changed while it runs is said to it, all of it or nothing.
+
+use std::collections::BTreeMap;
+
+use berth_sdk::engine::Instance;
+use berth_sdk::engine::settings::Settings;
+use berth_sdk::types::FieldProblem;
+use berth_sdk::{Error, Result};
+use redis::RedisError;
+
+use crate::session::{Session, failure};
+use crate::{Redis, catalog, settings, sizing};
+
+/// Where the server finds its certificate. Said again, it reads the files again.
+const CERTIFICATE: [&str; 2] = ["tls-cert-file", "tls-key-file"];
+
+impl Settings for Redis {
+    fn reload(instance: Instance) -> Result<Vec<String>> {
+        catalog::release_of(&instance)?;
+        let mut session = Session::berth(&instance)?;
+        let has: BTreeMap<String, String> = session.ask(
+            "reading the settings",
+            redis::cmd("CONFIG").arg("GET").arg("*"),
+        )?;
+        let has = |name: &str| has.get(name).map(String::as_str);
+        let mut change = redis::cmd("CONFIG");
+        change.arg("SET");
+        for name in CERTIFICATE {
+            let path = has(name).ok_or_else(|| Error::failed("the server has no certificate"))?;
+            change.arg(name).arg(path);
+        }
+        for (name, bytes) in [
+            ("maxmemory", sizing::max_memory(&instance.spec)),
+            (
+                "maxmemory-clients",
+                sizing::max_clients_memory(&instance.spec),
+            ),
+        ] {
+            change.arg(name).arg(bytes);
+        }
+        let mut waiting = Vec::new();
+        for wanted in settings::wanted(&instance.spec) {
+            if has(wanted.name) == Some(&wanted.value) {
+                continue;
+            }
+            if wanted.live {
+                change.arg(wanted.name).arg(&wanted.value);
+            } else {
+                waiting.push(wanted.name.to_owned());
+            }
+        }
+        session
+            .try_ask::<()>(&change)
+            .map_err(|error| refusal(&error))?;
+        Ok(waiting)
+    }
+}
+
+/// The server names the first that it does not take, and takes none.
+fn refusal(error: &RedisError) -> Error {
+    let said = error.to_string();
+    let mut parts = said.split('\'');
+    match (said.contains("CONFIG SET"), parts.nth(1)) {
+        (true, Some(name)) if !CERTIFICATE.contains(&name) => {
+            Error::Invalid(vec![FieldProblem::new(
+                name,
+                "is not accepted by the server",
+                "a value that this version of Redis knows",
+            )])
+        }
+        (true | false, _) => failure("changing the settings", error),
+    }
+}

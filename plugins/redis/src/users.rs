@@ -1,0 +1,147 @@
+//! Users of a running server, and what stands for its databases: the ability, and the way to the work itself.
+
+use berth_sdk::engine::Instance;
+use berth_sdk::engine::users::{Database, Permission, Privilege, User, Users};
+use berth_sdk::{Error, Result};
+
+use crate::acl::{self, Standing};
+use crate::names::{self, KEYSPACE};
+use crate::session::Session;
+use crate::{Redis, privileges, provisioning};
+
+impl Users for Redis {
+    fn list_users(instance: Instance) -> Result<Vec<User>> {
+        let users = acl::Users::read(&mut Session::berth(&instance)?)?;
+        let shown = users.entries.iter().map(|(name, entry)| User {
+            name: name.clone(),
+            admin: users.standing(entry) == Standing::Admin,
+        });
+        Ok(shown.collect())
+    }
+
+    fn create_user(
+        instance: Instance,
+        name: String,
+        password: String,
+        admin: bool,
+    ) -> Result<User> {
+        names::check_user(&name).map_err(|problem| Error::Invalid(vec![problem]))?;
+        let mut session = Session::berth(&instance)?;
+        if acl::Users::read(&mut session)?.entries.contains_key(&name) {
+            // It may have been made by a call that was cut off before it was written down.
+            acl::save(&mut session)?;
+            let reason = format!("there is a user '{name}' already");
+            return Err(Error::AlreadyExists(reason));
+        }
+        let mut rules = vec!["reset".to_owned(), "on".to_owned()];
+        rules.extend(acl::password_rules(&password));
+        if admin {
+            rules.extend(Standing::Admin.rules());
+        }
+        acl::change(&mut session, &name, rules)?;
+        Ok(User { name, admin })
+    }
+
+    fn change_user(
+        instance: Instance,
+        name: String,
+        password: Option<String>,
+        admin: Option<bool>,
+    ) -> Result<User> {
+        let mut session = Session::berth(&instance)?;
+        let users = acl::Users::read(&mut session)?;
+        let was = users.standing(users.find(&name)?) == Standing::Admin;
+        let becomes = admin.unwrap_or(was);
+        let mut rules = Vec::new();
+        if let Some(password) = &password {
+            rules.extend(acl::password_rules(password));
+        }
+        match (was, becomes) {
+            (_, true) => rules.extend(Standing::Admin.rules()),
+            (true, false) => rules.extend(Standing::May(Permission::None).rules()),
+            (false, false) => {}
+        }
+        acl::change(&mut session, &name, rules)?;
+        Ok(User {
+            name,
+            admin: becomes,
+        })
+    }
+
+    fn delete_user(instance: Instance, name: String) -> Result<()> {
+        if name == names::user(&instance.spec) {
+            return Err(Error::conflict(format!(
+                "'{name}' is the instance's first user, which it is reached with; it can be changed and not deleted"
+            )));
+        }
+        let mut session = Session::berth(&instance)?;
+        let found = acl::Users::read(&mut session)?;
+        if let Err(absent) = found.find(&name) {
+            acl::save(&mut session)?;
+            return Err(absent);
+        }
+        // His connections end with him.
+        acl::remove(&mut session, &name)
+    }
+
+    fn list_databases(instance: Instance, sizes: bool) -> Result<Vec<Database>> {
+        let mut session = Session::berth(&instance)?;
+        let size_bytes = if sizes {
+            Some(provisioning::Info::read(&mut session)?.data_bytes()?)
+        } else {
+            None
+        };
+        Ok(vec![Database {
+            name: KEYSPACE.into(),
+            owner: names::user(&instance.spec),
+            managed: true,
+            size_bytes,
+        }])
+    }
+
+    fn create_database(_instance: Instance, name: String) -> Result<Database> {
+        if name == KEYSPACE {
+            let reason = format!("there is a database '{name}' already");
+            return Err(Error::AlreadyExists(reason));
+        }
+        Err(no_databases())
+    }
+
+    fn delete_database(_instance: Instance, name: String) -> Result<()> {
+        if name == KEYSPACE {
+            return Err(no_databases());
+        }
+        Err(absent(&name))
+    }
+
+    fn list_privileges(
+        instance: Instance,
+        user: Option<String>,
+        database: Option<String>,
+    ) -> Result<Vec<Privilege>> {
+        privileges::list(&instance, user.as_deref(), database.as_deref())
+    }
+
+    fn set_privilege(
+        instance: Instance,
+        user: String,
+        database: String,
+        permission: Permission,
+    ) -> Result<Privilege> {
+        privileges::set(&instance, &user, &database, permission)
+    }
+}
+
+/// There is no database of this name.
+pub fn absent(name: &str) -> Error {
+    Error::not_found(format!(
+        "there is no database '{name}'; what stands for all of them is '{KEYSPACE}'"
+    ))
+}
+
+fn no_databases() -> Error {
+    Error::unsupported(format!(
+        "Redis has no logical databases that could be made or deleted: its numbered ones are always there, users may do \
+         the same in all of them, and '{KEYSPACE}' stands for them"
+    ))
+}
