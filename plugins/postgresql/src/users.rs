@@ -21,7 +21,7 @@ const ADMIN: &str =
 
 pub async fn list(instance: &Instance) -> Result<Vec<User>> {
     let session = kept::prepared(instance).await?;
-    let sql = format!("SELECT rolname, {ADMIN} FROM pg_roles WHERE {LISTED} ORDER BY rolname");
+    let sql = format!("SELECT rolname, {ADMIN} FROM pg_authid WHERE {LISTED} ORDER BY rolname");
     let rows = session.rows("listing the users", &sql).await;
     let rows = kept::leave(session, instance, rows).await?;
     rows.iter().map(user).collect()
@@ -173,7 +173,7 @@ async fn alter_to_the_end(
 /// The user of this name, and whether a removal that was cut off has shut it out.
 fn finding(name: &str) -> String {
     format!(
-        "SELECT rolname, {ADMIN}, coalesce({}, false) AS shut_out FROM pg_roles WHERE {LISTED} AND rolname = {}",
+        "SELECT rolname, {ADMIN}, coalesce({}, false) AS shut_out FROM pg_authid WHERE {LISTED} AND rolname = {}",
         removal::SHUT_OUT,
         escape_literal(name)
     )
