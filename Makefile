@@ -44,6 +44,8 @@ fmt: tools ## format the code
 lint: tools ## check format, clippy (natively, and the components for wasm), shell scripts
 	$(CARGO) fmt --all --check
 	$(CARGO) fmt --manifest-path benches/Cargo.toml --check
+	@# Its dependencies change with those of the host, and nothing else here builds it.
+	$(CARGO) update --quiet --workspace --locked --manifest-path benches/Cargo.toml
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	$(CARGO) clippy --locked --target $(WASM) -p berth-sdk $(PLUGIN_PACKAGES) -- -D warnings
 	@if command -v shellcheck >/dev/null; then shellcheck -x scripts/*.sh examples/*.sh benches/*.sh .ci/run; \
