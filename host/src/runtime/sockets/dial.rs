@@ -17,11 +17,15 @@ use crate::model::{Error, Result};
 use crate::runtime::scope::FileScope;
 
 use super::stream::Wire;
+use super::tls;
 
 /// The socket, in the instance's run directory, by which a service of the target's own is told things, and where
 /// calls into the target reach it.
 const OWN_SOCKET: &str = "target.sock";
 const OWN_ADDRESS: (Ipv4Addr, u16) = (Ipv4Addr::new(10, 0, 0, 1), 1);
+
+/// After a port's name: the same port, where the host speaks TLS to the server.
+const BY_TLS: &str = "+tls";
 
 /// Which virtual addresses a call may connect to, and what is dialled for each.
 #[derive(Clone, Debug, Default)]
@@ -35,6 +39,7 @@ struct Route {
     port_name: String,
     address: SocketAddr,
     to: Destination,
+    by_tls: bool,
 }
 
 /// What is dialled for a virtual address.
@@ -51,11 +56,12 @@ pub enum Destination {
 }
 
 impl Network {
-    /// The network of an instance: member `i` is `10.0.0.(i+1)`, its ports have the workload's numbers.
+    /// The network of an instance: member `i` is `10.0.0.(i+1)`, its ports have the workload's numbers. The same below
+    /// `10.0.1` is reached by TLS, which the host speaks.
     /// What a dial says is checked, because a target component said it.
     pub fn of(dials: &[MemberDial], endpoints: &[Endpoint], files: &FileScope) -> Result<Self> {
         let mut members: Vec<&str> = Vec::new();
-        let mut routes = Vec::with_capacity(dials.len());
+        let mut routes = Vec::with_capacity(2 * dials.len());
         for dial in dials {
             let position = members
                 .iter()
@@ -70,12 +76,23 @@ impl Network {
                 .ok_or_else(|| {
                     Error::failed("the instance has more members than can be reached")
                 })?;
-            routes.push(Route {
-                member: dial.member.clone(),
-                port_name: dial.port_name.clone(),
-                address: SocketAddr::from((Ipv4Addr::new(10, 0, 0, host), dial.number)),
-                to: Destination::checked(&dial.dial, endpoints, files)?,
-            });
+            let to = Destination::checked(&dial.dial, endpoints, files)?;
+            for by_tls in [false, true] {
+                let mut port_name = dial.port_name.clone();
+                if by_tls {
+                    port_name.push_str(BY_TLS);
+                }
+                routes.push(Route {
+                    member: dial.member.clone(),
+                    port_name,
+                    address: SocketAddr::from((
+                        Ipv4Addr::new(10, 0, by_tls.into(), host),
+                        dial.number,
+                    )),
+                    to: to.clone(),
+                    by_tls,
+                });
+            }
         }
         Ok(Self { routes })
     }
@@ -87,6 +104,7 @@ impl Network {
             port_name: String::new(),
             address: OWN_ADDRESS.into(),
             to: Destination::of_socket(OWN_SOCKET, files),
+            by_tls: false,
         };
         Self {
             routes: vec![route],
@@ -100,11 +118,17 @@ impl Network {
             .map(|r| (r.member.as_str(), r.port_name.as_str(), r.address))
     }
 
-    pub(super) fn destination(&self, address: SocketAddr) -> Option<&Destination> {
-        self.routes
-            .iter()
-            .find(|route| route.address == address)
-            .map(|route| &route.to)
+    /// Connect to whatever stands behind an address; none when nothing does.
+    pub(super) fn dial(
+        &self,
+        address: SocketAddr,
+    ) -> Option<impl Future<Output = io::Result<Wire>> + Send + 'static> {
+        let route = self.routes.iter().find(|route| route.address == address)?;
+        let (to, by_tls) = (route.to.clone(), route.by_tls);
+        Some(async move {
+            let wire = to.dial().await?;
+            if by_tls { wire.by_tls().await } else { Ok(wire) }
+        })
     }
 }
 
@@ -146,7 +170,7 @@ impl Destination {
         }
     }
 
-    pub(super) async fn dial(self) -> io::Result<Wire> {
+    async fn dial(self) -> io::Result<Wire> {
         match self {
             Self::Unix { dir, name, owner } => {
                 let stream = connect_unix(&dir, &name, owner).await?;
@@ -158,6 +182,16 @@ impl Destination {
                 Ok(Wire::Tcp(stream))
             }
         }
+    }
+}
+
+impl Wire {
+    async fn by_tls(self) -> io::Result<Self> {
+        let plain = match self {
+            Self::Unix(stream) => tls::wrap(stream).await,
+            Self::Tcp(stream) => tls::wrap(stream).await,
+        };
+        plain.map(Self::Unix)
     }
 }
 

@@ -8,6 +8,7 @@
 mod dial;
 mod socket;
 mod stream;
+mod tls;
 
 pub use dial::{Destination, Network};
 pub(super) use socket::{HasSockets, Sockets, SocketsView};

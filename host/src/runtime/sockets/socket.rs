@@ -127,7 +127,7 @@ impl HostTcpSocket for SocketsView<'_> {
         // The handle is the right to use the network; there is one network.
         self.table.get(&network)?;
         let address = SocketAddr::from(remote);
-        let destination = self.sockets.network.destination(address).cloned();
+        let dialled = self.sockets.network.dial(address);
         let socket = self.socket(&this)?;
         match socket.phase {
             Phase::New => {}
@@ -136,12 +136,11 @@ impl HostTcpSocket for SocketsView<'_> {
             }
             Phase::Connected(..) | Phase::Closed => return Ok(Err(ErrorCode::InvalidState)),
         }
-        let Some(destination) = destination else {
+        let Some(dialled) = dialled else {
             return Ok(Err(ErrorCode::AccessDenied));
         };
         let span = inner_span!("capability", of = "socket", call = "connect");
-        let dialled = Box::pin(destination.dial().instrument(span));
-        socket.phase = Phase::Connecting(dialled, address);
+        socket.phase = Phase::Connecting(Box::pin(dialled.instrument(span)), address);
         Ok(Ok(()))
     }
 

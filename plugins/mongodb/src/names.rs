@@ -1,0 +1,136 @@
+//! What users and databases may be called, and what is called so already.
+
+use berth_sdk::types::{FieldProblem, Spec};
+
+/// Berth's own user.
+pub const SUPERUSER: &str = "_rdb_superadmin";
+
+/// What the members of a replica set log in to each other as, with the key that they share. There before any user is made.
+pub const MEMBERS: &str = "__system";
+pub const MEMBERS_DATABASE: &str = "local";
+
+/// Where all users are.
+pub const USERS_DATABASE: &str = "admin";
+
+/// Berth's own database, which keeps the names of those that were made.
+pub const BERTH_DATABASE: &str = "_rdb";
+/// Its one collection.
+pub const DATABASES: &str = "databases";
+
+/// What names of Berth's own begin with.
+pub const RESERVED: &str = "_rdb";
+
+/// The server's own databases.
+pub const OWN_DATABASES: [&str; 3] = ["admin", "config", "local"];
+
+/// Of a database the manual says so; users have the same here.
+pub const LONGEST: u32 = 63;
+
+/// The first user, unless the caller named one.
+const FIRST_USER: &str = "app";
+
+/// The first user's name.
+pub fn user(spec: &Spec) -> String {
+    spec.user.clone().unwrap_or_else(|| FIRST_USER.to_owned())
+}
+
+/// The first database's name.
+pub fn database(spec: &Spec) -> String {
+    spec.database
+        .clone()
+        .unwrap_or_else(|| database_of(&spec.slug))
+}
+
+/// Whether a caller may have this user or meddle with it.
+pub fn check_user(name: &str) -> Result<(), FieldProblem> {
+    check("user", name, "'_', '-', '.' or '@'", |c| {
+        matches!(c, '_' | '-' | '.' | '@')
+    })
+}
+
+/// Whether a caller may have this database or meddle with it. Of a name with a dot or a blank the server makes trouble.
+pub fn check_database(name: &str) -> Result<(), FieldProblem> {
+    if is_own(name) {
+        return Err(FieldProblem::new(
+            "database",
+            "is a name that the server or Berth keeps for itself",
+            "another name, not beginning with '_rdb'",
+        ));
+    }
+    check("database", name, "'_' or '-'", |c| matches!(c, '_' | '-'))
+}
+
+/// Whether a database is the server's or Berth's, whatever its capitals: the server tells no two names apart by them.
+pub fn is_own(name: &str) -> bool {
+    let folded = name.to_ascii_lowercase();
+    OWN_DATABASES.contains(&&*folded) || folded.starts_with(RESERVED)
+}
+
+fn check(
+    field: &str,
+    name: &str,
+    besides: &str,
+    allowed: impl Fn(char) -> bool,
+) -> Result<(), FieldProblem> {
+    let valid = name.len() <= LONGEST as usize
+        && name.starts_with(|c: char| c.is_ascii_alphabetic())
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || allowed(c));
+    if valid {
+        return Ok(());
+    }
+    let rule = format!(
+        "1 to {LONGEST} letters, digits, {besides}, beginning with a letter, in ASCII"
+    );
+    Err(FieldProblem::new(field, "is not a valid name", rule))
+}
+
+fn database_of(slug: &str) -> String {
+    let name = slug.replace('-', "_");
+    let first = name.starts_with(|c: char| c.is_ascii_alphabetic());
+    match (first, is_own(&name)) {
+        (true, false) => name,
+        // An instance may well be called `local`, or `1st`.
+        (true, true) => format!("{name}_db"),
+        (false, _) => format!("db_{name}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_is_called_after_the_slug() {
+        assert_eq!(database_of("main-mongo"), "main_mongo");
+        assert_eq!(database_of("local"), "local_db");
+        assert_eq!(database_of("1st"), "db_1st");
+        for slug in ["local", "1st", "main-mongo"] {
+            assert!(check_database(&database_of(slug)).is_ok());
+        }
+    }
+
+    #[test]
+    fn names_of_the_server_and_of_berth_are_refused() {
+        for name in ["admin", "Admin", "local", "config", "_rdb", "_RDB_x"] {
+            assert!(check_database(name).is_err(), "{name}");
+        }
+        for name in ["__system", "_rdb_superadmin"] {
+            assert!(check_user(name).is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn odd_names_are_refused() {
+        let too_long = "a".repeat(64);
+        for name in [
+            "", "1st", "-a", "a b", "a\"b", "a$b", "a/b", "a\0b", "naïve", &too_long,
+        ] {
+            assert!(check_user(name).is_err(), "{name:?}");
+            assert!(check_database(name).is_err(), "{name:?}");
+        }
+        assert!(check_database("a.b").is_err());
+        for name in ["app", "User", "shop-eu", "ann@example.org"] {
+            assert!(check_user(name).is_ok(), "{name}");
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! What must run for an instance.
+
+use std::collections::BTreeMap;
+
+use berth_sdk::types::{
+    Command, EndpointPlan, File, Member, Port, SecretKind, SecretRequest, Spec, Stop, Volume,
+    Workload,
+};
+
+use crate::catalog::{DEFAULT_PORT, SERVER};
+use crate::{settings, sizing};
+
+/// The one member of an instance without replicas.
+pub const MEMBER: &str = "node-0";
+/// Its port, and the endpoint in front of it.
+pub const PORT: &str = "mongodb";
+/// What clients call the set of one.
+pub const REPLICA_SET: &str = "rs0";
+/// Secret of the first user.
+pub const USER_SECRET: &str = "app";
+/// Secret of Berth's own user.
+pub const SUPERUSER_SECRET: &str = "superuser";
+/// Secret that the members of the set share.
+pub const KEY_SECRET: &str = "members";
+
+const VOLUME: &str = "data";
+const CERTIFICATE: &str = "tls";
+
+const CONFIG_FILE: &str = "mongod.conf";
+const KEY_FILE: &str = "members.key";
+const CERTIFICATE_FILE: &str = "server.pem";
+const AUTHORITY_FILE: &str = "ca.pem";
+
+/// A certificate lives as long as an instance may: nothing renews it on its own yet.
+const CERTIFICATE_DAYS: u32 = 3650;
+
+/// It makes a checkpoint, after it gave running operations 15 seconds.
+const STOP_GRACE_MS: u32 = 90_000;
+
+/// The same spec gives the same workload.
+pub fn workload(spec: &Spec) -> Workload {
+    Workload {
+        members: vec![member(spec)],
+        endpoints: vec![EndpointPlan {
+            name: PORT.into(),
+            member: MEMBER.into(),
+            port: PORT.into(),
+        }],
+        secrets: vec![
+            // Manual, security.keyFile: 6 to 1024 characters of base64.
+            secret(KEY_SECRET, SecretKind::Password(96)),
+            secret(SUPERUSER_SECRET, SecretKind::Password(48)),
+            secret(USER_SECRET, SecretKind::Password(32)),
+            secret(CERTIFICATE, SecretKind::Certificate(CERTIFICATE_DAYS)),
+        ],
+    }
+}
+
+fn member(spec: &Spec) -> Member {
+    Member {
+        name: MEMBER.into(),
+        main: server(&spec.version),
+        // The server makes what it needs in an empty directory.
+        init: None,
+        files: vec![
+            File::plain(CONFIG_FILE, configuration(spec)),
+            File::sensitive(KEY_FILE, format!("${{secret:{KEY_SECRET}}}\n")),
+            // Manual, net.tls.certificateKeyFile: one file with both.
+            File::sensitive(
+                CERTIFICATE_FILE,
+                format!("${{secret:{CERTIFICATE}.cert}}${{secret:{CERTIFICATE}.key}}"),
+            ),
+            File::sensitive(AUTHORITY_FILE, format!("${{secret:{CERTIFICATE}.ca}}")),
+        ],
+        volumes: vec![Volume {
+            name: VOLUME.into(),
+            size_bytes: spec.storage_bytes,
+        }],
+        ports: vec![Port {
+            name: PORT.into(),
+            number: DEFAULT_PORT,
+            // The server names it by its port.
+            socket: Some(format!("mongodb-${{port:{PORT}}}.sock")),
+        }],
+        // It takes back its lock by itself, and its socket.
+        stale_files: Vec::new(),
+        stop: Stop {
+            signal: "TERM".into(),
+            grace_ms: STOP_GRACE_MS,
+        },
+    }
+}
+
+/// Where things are goes on the command line: there it needs no quoting.
+fn server(version: &str) -> Command {
+    let options = [
+        ("config", format!("${{file:{CONFIG_FILE}}}")),
+        ("dbpath", format!("${{volume:{VOLUME}}}")),
+        ("bind_ip", format!("${{listen:{PORT}}}")),
+        ("port", format!("${{port:{PORT}}}")),
+        ("unixSocketPrefix", "${run}".to_owned()),
+        ("keyFile", format!("${{file:{KEY_FILE}}}")),
+        ("tlsCertificateKeyFile", format!("${{file:{CERTIFICATE_FILE}}}")),
+        ("tlsCAFile", format!("${{file:{AUTHORITY_FILE}}}")),
+    ];
+    let options = options.into_iter();
+    Command::new(SERVER, version)
+        .args(options.flat_map(|(name, value)| [format!("--{name}"), value]))
+}
+
+fn configuration(spec: &Spec) -> String {
+    let fixed = [
+        ("net.maxIncomingConnections", sizing::connections(spec).to_string()),
+        // Nobody without TLS. Berth too comes so, by the socket: up to 8.2 that is no exception (SERVER-117728).
+        ("net.tls.mode", "requireTLS".to_owned()),
+        // Manual, net.tls.CAFile: with one, clients need a certificate unless this says no; and since SERVER-72839 no
+        // server starts without one.
+        ("net.tls.allowConnectionsWithoutCertificates", "true".to_owned()),
+        ("net.tls.disabledProtocols", "TLS1_0,TLS1_1".to_owned()),
+        ("replication.oplogSizeMB", sizing::oplog_mb(spec).to_string()),
+        ("replication.replSetName", REPLICA_SET.to_owned()),
+        ("security.authorization", "enabled".to_owned()),
+        ("security.clusterAuthMode", "keyFile".to_owned()),
+        // Manual, authenticationMechanisms: without it an older one is offered too.
+        ("authenticationMechanisms", "SCRAM-SHA-256".to_owned()),
+        // Clients come through a proxy on the same machine: until there is a user, all of them would be let in.
+        ("enableLocalhostAuthBypass", "false".to_owned()),
+        // It would be told of each connection.
+        ("suppressNoTLSPeerCertificateWarning", "true".to_owned()),
+        ("storage.wiredTiger.engineConfig.cacheSizeGB", sizing::cache_gb(spec)),
+    ];
+    let fixed = fixed.map(|(name, value)| (name.to_owned(), value));
+    let chosen = settings::wanted(spec).map(|wanted| (wanted.row.name.to_owned(), wanted.text));
+    let mut tree = Tree::default();
+    for (name, value) in fixed.into_iter().chain(chosen) {
+        // A name without a dot is a parameter.
+        let path = if name.contains('.') {
+            name
+        } else {
+            format!("setParameter.{name}")
+        };
+        tree.put(&path, value);
+    }
+    let mut text = String::from("# Written by Berth. Changes made here are lost.\n");
+    tree.write(0, &mut text);
+    text
+}
+
+/// The server's file, which is YAML.
+#[derive(Default)]
+struct Tree {
+    value: Option<String>,
+    below: BTreeMap<String, Tree>,
+}
+
+impl Tree {
+    fn put(&mut self, path: &str, value: String) {
+        let place = path.split('.').fold(self, |tree, part| {
+            tree.below.entry(part.to_owned()).or_default()
+        });
+        place.value = Some(value);
+    }
+
+    /// No value needs quoting: the table's patterns allow letters, digits, commas and dots. `off` alone would be read as
+    /// false by some.
+    fn write(&self, depth: usize, text: &mut String) {
+        for (name, tree) in &self.below {
+            text.push_str(&"  ".repeat(depth));
+            text.push_str(name);
+            text.push(':');
+            if let Some(value) = &tree.value {
+                let quote = if value == "off" { "\"" } else { "" };
+                text.push_str(&format!(" {quote}{value}{quote}"));
+            }
+            text.push('\n');
+            tree.write(depth + 1, text);
+        }
+    }
+}
+
+fn secret(name: &str, kind: SecretKind) -> SecretRequest {
+    SecretRequest {
+        name: name.into(),
+        kind,
+    }
+}
+
+#[cfg(test)]
+pub mod tests {
+    use std::fmt::Write as _;
+    use std::path::Path;
+
+    use berth_sdk::types::{NodeSize, Setting};
+
+    use super::*;
+
+    pub fn spec(version: &str) -> Spec {
+        Spec {
+            id: "0198c0de-0000-7000-8000-000000000001".into(),
+            name: "main mongo".into(),
+            slug: "main-mongo".into(),
+            version: version.into(),
+            node: NodeSize {
+                cpu_millis: 2000,
+                memory_bytes: 4 << 30,
+            },
+            storage_bytes: 50 << 30,
+            members: 1,
+            user: None,
+            database: None,
+            settings: Vec::new(),
+            init_settings: Vec::new(),
+        }
+    }
+
+    /// Compare with the file, or write it when `BERTH_BLESS` is set.
+    fn golden(name: &str, actual: &str) {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("golden")
+            .join(name);
+        if std::env::var_os("BERTH_BLESS").is_some() {
+            std::fs::write(&path, actual).unwrap();
+        }
+        let expected = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(expected, actual, "{name} differs; BERTH_BLESS=1 renews it");
+    }
+
+    fn show(workload: &Workload) -> String {
+        let mut out = String::new();
+        let mut say = |text: String| writeln!(out, "{text}").unwrap();
+        for member in &workload.members {
+            say(format!("member: {}", member.name));
+            assert!(member.init.is_none());
+            let main = &member.main;
+            say(format!("main: {} {}", main.program, main.version));
+            assert!(main.env.is_empty());
+            main.args.iter().for_each(|arg| say(format!("  {arg}")));
+            say(format!("stop: {:?}", member.stop));
+            say(format!("volumes: {:?}", member.volumes));
+            say(format!("ports: {:?}", member.ports));
+            say(format!("stale: {:?}", member.stale_files));
+            for file in &member.files {
+                let mark = if file.sensitive { " (sensitive)" } else { "" };
+                say(format!("file: {}{mark}", file.name));
+                file.content
+                    .lines()
+                    .for_each(|line| say(format!("  {line}")));
+            }
+        }
+        say(format!("endpoints: {:?}", workload.endpoints));
+        say(format!("secrets: {:?}", workload.secrets));
+        out
+    }
+
+    #[test]
+    fn the_plan_of_every_version() {
+        for version in ["6.0", "7.0", "8.0"] {
+            let plan = show(&workload(&spec(version)));
+            golden(&format!("plan-{version}.txt"), &plan);
+        }
+    }
+
+    #[test]
+    fn chosen_settings_are_written_as_the_server_has_them() {
+        let mut spec = spec("7.0");
+        let setting = |name: &str, value: &str| Setting {
+            name: name.into(),
+            value: value.into(),
+        };
+        spec.settings = vec![
+            setting("logLevel", "2"),
+            setting("quiet", "on"),
+            setting("operationProfiling.mode", "slowOp"),
+        ];
+        spec.init_settings = vec![setting("storage.directoryPerDB", "on")];
+        let text = configuration(&spec);
+        for line in [
+            "\nsetParameter:\n",
+            "\n  logLevel: 2\n",
+            "\n  quiet: true\n",
+            "\noperationProfiling:\n  mode: slowOp\n",
+            "\nstorage:\n  directoryPerDB: true\n",
+            "\n      cacheSizeGB: 1.50\n",
+        ] {
+            assert!(text.contains(line), "{line:?} in {text}");
+        }
+    }
+
+    #[test]
+    fn no_secret_is_where_others_may_read() {
+        let plan = workload(&spec("8.0"));
+        for file in &plan.members[0].files {
+            assert_eq!(file.content.contains("${secret:"), file.sensitive, "{}", file.name);
+        }
+        assert!(!plan.members[0].main.args.join(" ").contains("secret"));
+    }
+}
