@@ -73,7 +73,7 @@ bench: servers build ## measure the figures of the README, each beside its peer
 	@benches/run.sh
 
 .PHONY: demo
-demo: ## a real database in one command, of ENGINE=postgresql|mysql|redis; runs until Ctrl-C
+demo: ## a real database in one command, of ENGINE=postgresql|mysql|redis (mongodb with MONGOD=/path/to/mongod); runs until Ctrl-C
 	@scripts/demo.sh up
 
 .PHONY: demo-clean

@@ -5,7 +5,8 @@
 #                           runs until Ctrl-C. A second run finds its database again.
 #   scripts/demo.sh clean   delete the databases through the API, stop everything, remove the directory
 #
-# ENGINE=postgresql   engine of the database: postgresql, mysql or redis
+# ENGINE=postgresql   engine of the database: postgresql, mysql, redis or mongodb
+# MONGOD=…            a real mongod, which this script cannot install: where it is, for ENGINE=mongodb
 # PORT=8080           first port to try for the API
 # BERTH_DEMO_DIR=…    where it lives; only a directory that this script made is ever removed
 set -euo pipefail
@@ -21,6 +22,8 @@ DIR=$(realpath -m "${BERTH_DEMO_DIR:-$DEFAULT_DIR}")
 DATA=$DIR/data
 MARKER=$DIR/made-by-berth-demo
 LOG=$DIR/host.log
+# Which is asked for; none leaves it to Berth.
+VERSION=
 TARGET_DIR=${CARGO_TARGET_DIR:-target}
 BERTH=$TARGET_DIR/release/berth
 
@@ -69,8 +72,19 @@ install_what_is_missing() {
     postgresql) scripts/install-servers.sh >/dev/null || die "no PostgreSQL to run; see above" ;;
     mysql) scripts/install-servers.sh mysql >/dev/null || die "no MySQL to run; see above" ;;
     redis) scripts/install-servers.sh redis-7.2 >/dev/null || die "no Redis to run; see above" ;;
-    mongodb) die "a MongoDB needs a real mongod, which this script cannot install; there is no demo of it" ;;
+    mongodb) name_mongod ;;
   esac
+}
+
+# No registry has it, and what stands in for it in tests is another product.
+name_mongod() {
+  local version
+  [ -n "${MONGOD:-}" ] || die "a MongoDB needs a real mongod, which this script cannot install: unpack the maker's archive and name \
+it, MONGOD=/path/to/mongod make demo ENGINE=mongodb"
+  version=$("$MONGOD" --version 2>/dev/null | sed -nE 's/^db version v([0-9]+\.[0-9]+).*/\1/p')
+  [ -n "$version" ] || die "$MONGOD does not say that it is a mongod"
+  VERSION=$version
+  printf '[[program]]\nname = "mongod"\npaths = ["%s"]\n' "$(realpath "$MONGOD")" >"$DIR/berth.toml"
 }
 
 build() {
@@ -120,7 +134,9 @@ ensure_host() {
   : >>"$LOG"
   chmod 0600 "$LOG"
   # A session of its own: Ctrl-C reaches this script first, which then ends the host in order.
-  setsid "$BERTH" serve --data-dir "$DATA" --listen "127.0.0.1:$port" >>"$LOG" 2>&1 </dev/null &
+  local config=()
+  [ ! -e "$DIR/berth.toml" ] || config=(--config "$DIR/berth.toml")
+  setsid "$BERTH" serve --data-dir "$DATA" --listen "127.0.0.1:$port" ${config[@]+"${config[@]}"} >>"$LOG" 2>&1 </dev/null &
   STARTED=$!
   await_ready
 }
@@ -247,7 +263,9 @@ create_database() {
   # A new intent: what the key was used for before is gone.
   rm -f "$DIR/idempotency-key"
   body=$(jq -n --arg name "$NAME" --arg engine "$ENGINE" \
-    '{name: $name, db_type: $engine, plan_id: "db-s-1vcpu-1gb", region: "nyc1", storage_gb: 10}')
+    --arg version "$VERSION" \
+    '{name: $name, db_type: $engine, plan_id: "db-s-1vcpu-1gb", region: "nyc1", storage_gb: 10}
+      + if $version == "" then {} else {version: $version} end')
   printf 'creating: POST /api/v1/databases\n%s\n' "$(jq . <<<"$body")" >&2
   # Plugins that are still being compiled answer 503; ask again with the same key.
   local deadline=$((SECONDS + 120))
@@ -309,6 +327,10 @@ show() {
       say "  $(jq -r --arg client "$(newest_client mysql mysql)" \
         '"MYSQL_PWD=\(.password | @sh) \($client) --no-defaults -h \(.host) -P \(.port) -u \(.username) --ssl-mode=REQUIRED \(.database)"' \
         <<<"$credentials") -e 'select version()'"
+      ;;
+    mongodb)
+      say "try it (over TLS, by the maker's shell; without a look at the certificate, because no file with its authority is at hand):"
+      say "  mongosh '$uri&tlsAllowInvalidCertificates=true' --eval 'db.version()'"
       ;;
     redis)
       say "try it (over TLS; --insecure, because no file with its authority is at hand):"

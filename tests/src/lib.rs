@@ -8,6 +8,7 @@ pub mod mysql;
 pub mod node;
 pub mod real;
 mod skip;
+pub mod stand_ins;
 pub mod wait;
 
 pub use skip::not_tried;

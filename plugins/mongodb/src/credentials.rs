@@ -119,9 +119,9 @@ mod tests {
         .unwrap();
         assert_eq!(
             shown.uri,
-            "mongodb://app:s3cret@db.example.org:20001/main_mongo?tls=true&replicaSet=rs0&authSource=admin&directConnection=true"
+            "mongodb://app_user:s3cret@db.example.org:20001/main_mongo?tls=true&replicaSet=rs0&authSource=admin&directConnection=true"
         );
-        assert_eq!(shown.username.as_deref(), Some("app"));
+        assert_eq!(shown.username.as_deref(), Some("app_user"));
         assert_eq!(shown.database.as_deref(), Some("main_mongo"));
     }
 

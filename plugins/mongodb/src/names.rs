@@ -27,7 +27,7 @@ pub const OWN_DATABASES: [&str; 3] = ["admin", "config", "local"];
 pub const LONGEST: u32 = 63;
 
 /// The first user, unless the caller named one.
-const FIRST_USER: &str = "app";
+const FIRST_USER: &str = "app_user";
 
 /// The first user's name.
 pub fn user(spec: &Spec) -> String {
@@ -74,13 +74,14 @@ fn check(
 ) -> Result<(), FieldProblem> {
     let valid = name.len() <= LONGEST as usize
         && name.starts_with(|c: char| c.is_ascii_alphabetic())
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || allowed(c));
+        && name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || allowed(c));
     if valid {
         return Ok(());
     }
-    let rule = format!(
-        "1 to {LONGEST} letters, digits, {besides}, beginning with a letter, in ASCII"
-    );
+    let rule =
+        format!("1 to {LONGEST} letters, digits, {besides}, beginning with a letter, in ASCII");
     Err(FieldProblem::new(field, "is not a valid name", rule))
 }
 

@@ -100,7 +100,10 @@ fn server(version: &str) -> Command {
         ("port", format!("${{port:{PORT}}}")),
         ("unixSocketPrefix", "${run}".to_owned()),
         ("keyFile", format!("${{file:{KEY_FILE}}}")),
-        ("tlsCertificateKeyFile", format!("${{file:{CERTIFICATE_FILE}}}")),
+        (
+            "tlsCertificateKeyFile",
+            format!("${{file:{CERTIFICATE_FILE}}}"),
+        ),
         ("tlsCAFile", format!("${{file:{AUTHORITY_FILE}}}")),
     ];
     let options = options.into_iter();
@@ -110,14 +113,23 @@ fn server(version: &str) -> Command {
 
 fn configuration(spec: &Spec) -> String {
     let fixed = [
-        ("net.maxIncomingConnections", sizing::connections(spec).to_string()),
+        (
+            "net.maxIncomingConnections",
+            sizing::connections(spec).to_string(),
+        ),
         // Nobody without TLS. Berth too comes so, by the socket: up to 8.2 that is no exception (SERVER-117728).
         ("net.tls.mode", "requireTLS".to_owned()),
         // Manual, net.tls.CAFile: with one, clients need a certificate unless this says no; and since SERVER-72839 no
         // server starts without one.
-        ("net.tls.allowConnectionsWithoutCertificates", "true".to_owned()),
+        (
+            "net.tls.allowConnectionsWithoutCertificates",
+            "true".to_owned(),
+        ),
         ("net.tls.disabledProtocols", "TLS1_0,TLS1_1".to_owned()),
-        ("replication.oplogSizeMB", sizing::oplog_mb(spec).to_string()),
+        (
+            "replication.oplogSizeMB",
+            sizing::oplog_mb(spec).to_string(),
+        ),
         ("replication.replSetName", REPLICA_SET.to_owned()),
         ("security.authorization", "enabled".to_owned()),
         ("security.clusterAuthMode", "keyFile".to_owned()),
@@ -127,7 +139,10 @@ fn configuration(spec: &Spec) -> String {
         ("enableLocalhostAuthBypass", "false".to_owned()),
         // It would be told of each connection.
         ("suppressNoTLSPeerCertificateWarning", "true".to_owned()),
-        ("storage.wiredTiger.engineConfig.cacheSizeGB", sizing::cache_gb(spec)),
+        (
+            "storage.wiredTiger.engineConfig.cacheSizeGB",
+            sizing::cache_gb(spec),
+        ),
     ];
     let fixed = fixed.map(|(name, value)| (name.to_owned(), value));
     let chosen = settings::wanted(spec).map(|wanted| (wanted.row.name.to_owned(), wanted.text));
@@ -290,7 +305,12 @@ pub mod tests {
     fn no_secret_is_where_others_may_read() {
         let plan = workload(&spec("8.0"));
         for file in &plan.members[0].files {
-            assert_eq!(file.content.contains("${secret:"), file.sensitive, "{}", file.name);
+            assert_eq!(
+                file.content.contains("${secret:"),
+                file.sensitive,
+                "{}",
+                file.name
+            );
         }
         assert!(!plan.members[0].main.args.join(" ").contains("secret"));
     }

@@ -73,7 +73,12 @@ pub fn set(
     let has = |role: &Role| known.roles.contains(role);
     let missing: Vec<_> = roles.iter().filter(|role| !has(role)).cloned().collect();
     let is_too_much = |role: &Role| role.database == database && !roles.contains(role);
-    let too_much: Vec<_> = known.roles.iter().filter(|role| is_too_much(role)).cloned().collect();
+    let too_much: Vec<_> = known
+        .roles
+        .iter()
+        .filter(|role| is_too_much(role))
+        .cloned()
+        .collect();
     change(&mut session, "grantRolesToUser", user, &missing)?;
     let taken = change(&mut session, "revokeRolesFromUser", user, &too_much);
     if taken.is_err() {

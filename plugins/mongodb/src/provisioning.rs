@@ -31,7 +31,13 @@ impl Provisioning for MongoDb {
         let root = [Given::new("root", USERS_DATABASE)];
         ensure_user(&mut session, &instance, SUPERUSER, SUPERUSER_SECRET, &root)?;
         let user = names::user(&instance.spec);
-        ensure_user(&mut session, &instance, &user, USER_SECRET, &roles::of_admins())?;
+        ensure_user(
+            &mut session,
+            &instance,
+            &user,
+            USER_SECRET,
+            &roles::of_admins(),
+        )?;
         databases::note(&mut session, &names::database(&instance.spec)).map(drop)
     }
 
@@ -82,7 +88,10 @@ fn lead(session: &mut Session, instance: &Instance) -> Result<()> {
         }
         Err(error) => return Err(failure("looking at the replica set", &error)),
     }
-    Err(Error::retry(SOON, "the server is not the primary of its set yet"))
+    Err(Error::retry(
+        SOON,
+        "the server is not the primary of its set yet",
+    ))
 }
 
 /// Where the server listens: there it finds itself without a network, and nobody else looks.
@@ -134,11 +143,18 @@ fn member(hello: &Document, status: &Document, sizes: &Document) -> Result<Membe
     let odd = || Error::failed("the server tells of itself otherwise than it is understood");
     let primary = hello.get_bool("isWritablePrimary").unwrap_or_default();
     let connections = status.get_document("connections").map_err(|_| odd())?;
-    let connections = connections.get("current").and_then(number).ok_or_else(odd)?;
+    let connections = connections
+        .get("current")
+        .and_then(number)
+        .ok_or_else(odd)?;
     let bytes = sizes.get("totalSize").and_then(number).ok_or_else(odd)?;
     Ok(MemberObservation {
         member: MEMBER.into(),
-        role: if primary { Role::Primary } else { Role::Replica },
+        role: if primary {
+            Role::Primary
+        } else {
+            Role::Replica
+        },
         ready: primary,
         data_bytes: bytes as u64,
         // The one that asks does not count.

@@ -34,8 +34,13 @@ impl Settings for MongoDb {
         }
         tell(&mut session, &changes)?;
         // It keeps the one before when it cannot read the new.
-        session.ask("taking the certificate anew", doc! {"rotateCertificates": 1})?;
-        let waiting = fixed.iter().filter(|wanted| !wanted.is(at(&began, wanted.row.name)));
+        session.ask(
+            "taking the certificate anew",
+            doc! {"rotateCertificates": 1},
+        )?;
+        let waiting = fixed
+            .iter()
+            .filter(|wanted| !wanted.is(at(&began, wanted.row.name)));
         Ok(waiting.map(|wanted| wanted.row.name.to_owned()).collect())
     }
 }
@@ -74,7 +79,9 @@ fn at<'a>(began: &'a Document, name: &str) -> Option<&'a Bson> {
     }
     path.extend(name.split('.'));
     let (last, path) = path.split_last()?;
-    let place = path.iter().try_fold(began, |place, part| place.get_document(part).ok());
+    let place = path
+        .iter()
+        .try_fold(began, |place, part| place.get_document(part).ok());
     place?.get(*last)
 }
 
@@ -90,7 +97,12 @@ mod tests {
         let found = at(&began, "storage.journal.commitIntervalMs");
         assert_eq!(found, Some(&Bson::Int32(100)));
         assert_eq!(at(&began, "maxSessions"), Some(&"7".into()));
-        for absent in ["storage", "storage.x", "storage.journal.commitIntervalMs.x", "quiet"] {
+        for absent in [
+            "storage",
+            "storage.x",
+            "storage.journal.commitIntervalMs.x",
+            "quiet",
+        ] {
             assert_eq!(at(&began, absent), None, "{absent}");
         }
     }

@@ -12,7 +12,11 @@ use crate::session::Session;
 
 /// All that is done with data and indexes, in all databases, and looking at the server. Not making users: whoever may, may
 /// give himself every role there is.
-const ADMIN: [&str; 3] = ["readWriteAnyDatabase", "dbAdminAnyDatabase", "clusterMonitor"];
+const ADMIN: [&str; 3] = [
+    "readWriteAnyDatabase",
+    "dbAdminAnyDatabase",
+    "clusterMonitor",
+];
 
 /// Which roles of a database are which permission.
 const PERMISSIONS: [(Permission, &[&str]); 4] = [
@@ -88,10 +92,7 @@ pub fn of(permission: Permission, database: &str) -> Option<Vec<Role>> {
 
 impl Reaches {
     /// Ask the server about what is not known of itself.
-    pub fn ask<'a>(
-        session: &mut Session,
-        roles: impl Iterator<Item = &'a Role>,
-    ) -> Result<Self> {
+    pub fn ask<'a>(session: &mut Session, roles: impl Iterator<Item = &'a Role>) -> Result<Self> {
         let far: BTreeSet<_> = roles
             .filter(|role| role.database == USERS_DATABASE && !ADMIN.contains(&&*role.name))
             .cloned()
@@ -215,10 +216,22 @@ mod tests {
         let privileges = |resource: Document| doc! {"inheritedPrivileges": [{"resource": resource, "actions": ["find"]}]};
         let of = |description| permission(&[("own", "admin")], &with(description));
         assert_eq!(of(doc! {}), Permission::Custom);
-        assert_eq!(of(privileges(doc! {"anyResource": true})), Permission::Custom);
-        assert_eq!(of(privileges(doc! {"db": "", "collection": ""})), Permission::Custom);
-        assert_eq!(of(privileges(doc! {"db": "shop", "collection": "x"})), Permission::Custom);
-        assert_eq!(of(privileges(doc! {"db": "other", "collection": ""})), Permission::None);
+        assert_eq!(
+            of(privileges(doc! {"anyResource": true})),
+            Permission::Custom
+        );
+        assert_eq!(
+            of(privileges(doc! {"db": "", "collection": ""})),
+            Permission::Custom
+        );
+        assert_eq!(
+            of(privileges(doc! {"db": "shop", "collection": "x"})),
+            Permission::Custom
+        );
+        assert_eq!(
+            of(privileges(doc! {"db": "other", "collection": ""})),
+            Permission::None
+        );
         assert_eq!(of(privileges(doc! {"cluster": true})), Permission::None);
     }
 
@@ -226,7 +239,17 @@ mod tests {
     fn nobody_may_make_users_or_rule_the_server() {
         let permissions = PERMISSIONS.iter().flat_map(|(_, names)| names.iter());
         for name in permissions.chain(&ADMIN) {
-            for part in ["root", "__system", "user", "User", "Owner", "Manager", "clusterAdmin", "backup", "restore"] {
+            for part in [
+                "root",
+                "__system",
+                "user",
+                "User",
+                "Owner",
+                "Manager",
+                "clusterAdmin",
+                "backup",
+                "restore",
+            ] {
                 assert!(!name.contains(part), "{name}");
             }
         }

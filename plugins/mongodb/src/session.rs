@@ -64,7 +64,10 @@ impl Session {
     /// As Berth's own user, who may do everything.
     pub fn superuser(instance: &Instance) -> Result<Self> {
         Self::try_superuser(instance).map_err(|refusal| {
-            explained(refusal, "the server does not accept the superuser's password")
+            explained(
+                refusal,
+                "the server does not accept the superuser's password",
+            )
         })
     }
 
@@ -101,7 +104,9 @@ impl Session {
         };
         let answer = connection.ask(database, start).map_err(|e| refused(&e))?;
         let id = answer.get("conversationId").cloned().unwrap_or_default();
-        let proof = beginning.prove(payload(&answer), password).map_err(untrue)?;
+        let proof = beginning
+            .prove(payload(&answer), password)
+            .map_err(untrue)?;
         let go_on = doc! {
             "saslContinue": 1, "conversationId": id, "payload": binary(proof.message()),
         };
@@ -155,7 +160,9 @@ fn binary(text: &str) -> Binary {
 }
 
 fn payload(answer: &Document) -> &[u8] {
-    answer.get_binary_generic("payload").map_or(&[], |bytes| bytes)
+    answer
+        .get_binary_generic("payload")
+        .map_or(&[], |bytes| bytes)
 }
 
 fn explained(refusal: Refusal, password: &str) -> Error {

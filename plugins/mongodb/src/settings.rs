@@ -93,11 +93,22 @@ mod tests {
     #[test]
     fn what_is_not_offered_is_refused_by_name() {
         let mut spec = spec("7.0");
-        let names = ["dbPath", "storage.directoryPerDB", "logLevel", "notablescan"];
+        let names = [
+            "dbPath",
+            "storage.directoryPerDB",
+            "logLevel",
+            "notablescan",
+        ];
         spec.settings = names.map(|name| setting(name, "1")).to_vec();
-        spec.init_settings = vec![setting("quiet", "on"), setting("storage.directoryPerDB", "on")];
+        spec.init_settings = vec![
+            setting("quiet", "on"),
+            setting("storage.directoryPerDB", "on"),
+        ];
         let fields: Vec<_> = problems(&spec).into_iter().map(|p| p.field).collect();
-        assert_eq!(fields, ["dbPath", "storage.directoryPerDB", "notablescan", "quiet"]);
+        assert_eq!(
+            fields,
+            ["dbPath", "storage.directoryPerDB", "notablescan", "quiet"]
+        );
     }
 
     #[test]
@@ -105,11 +116,18 @@ mod tests {
         let of = |name: &str, value: &str| {
             let mut spec = spec("7.0");
             spec.settings = vec![setting(name, value)];
-            wanted(&spec).find(|wanted| wanted.row.name == name).unwrap()
+            wanted(&spec)
+                .find(|wanted| wanted.row.name == name)
+                .unwrap()
         };
         let level = of("logLevel", "2");
         assert_eq!(level.value(), Bson::Int64(2));
-        for now in [Bson::Int32(2), Bson::Int64(2), Bson::Double(2.0), "2".into()] {
+        for now in [
+            Bson::Int32(2),
+            Bson::Int64(2),
+            Bson::Double(2.0),
+            "2".into(),
+        ] {
             assert!(level.is(Some(&now)), "{now:?}");
         }
         for now in [Bson::Int32(3), "x".into(), Bson::Boolean(true), Bson::Null] {

@@ -160,9 +160,27 @@ mod tests {
         for row in TABLE {
             assert!(row.description.ends_with('.'), "{}", row.name);
             for part in [
-                "path", "Path", "bind", "port", "tls", "ssl", "keyFile", "auth", "Auth", "ldap",
-                "replSet", "cacheSize", "maxIncoming", "notablescan", "Bypass", "RuntimeConfig",
-                "fork", "unixDomain", "systemLog.destination", "failpoint", "enableTest",
+                "path",
+                "Path",
+                "bind",
+                "port",
+                "tls",
+                "ssl",
+                "keyFile",
+                "auth",
+                "Auth",
+                "ldap",
+                "replSet",
+                "cacheSize",
+                "maxIncoming",
+                "notablescan",
+                "Bypass",
+                "RuntimeConfig",
+                "fork",
+                "unixDomain",
+                "systemLog.destination",
+                "failpoint",
+                "enableTest",
             ] {
                 assert!(!row.name.contains(part), "{}: {part}", row.name);
             }

@@ -57,7 +57,12 @@ mod tests {
 
     #[test]
     fn the_log_of_changes_stays_within_its_bounds() {
-        for (storage, mb) in [(0, 990), (10 * GIB, 990), (100 * GIB, 5120), (1 << 50, 51_200)] {
+        for (storage, mb) in [
+            (0, 990),
+            (10 * GIB, 990),
+            (100 * GIB, 5120),
+            (1 << 50, 51_200),
+        ] {
             assert_eq!(oplog_mb(&with(0, storage)), mb, "{storage}");
         }
     }

@@ -31,7 +31,11 @@ impl Users for MongoDb {
     ) -> Result<User> {
         names::check_user(&name).map_err(|problem| Error::Invalid(vec![problem]))?;
         let mut session = Session::superuser(&instance)?;
-        let given = if admin { roles::of_admins() } else { Vec::new() };
+        let given = if admin {
+            roles::of_admins()
+        } else {
+            Vec::new()
+        };
         match session.try_ask(USERS_DATABASE, creation(&name, &password, &given)) {
             Ok(_) => Ok(User { name, admin }),
             Err(Failure::Server(code::USER_EXISTS, _)) => Err(Error::AlreadyExists(format!(

@@ -79,7 +79,8 @@ impl From<io::Error> for Failure {
 pub fn number(value: &Bson) -> Option<f64> {
     match value {
         Bson::Int32(number) => Some((*number).into()),
-        #[allow(clippy::cast_precision_loss)] // Sizes and counts: nobody misses the last bytes of a petabyte.
+        #[allow(clippy::cast_precision_loss)]
+        // Sizes and counts: nobody misses the last bytes of a petabyte.
         Bson::Int64(number) => Some(*number as f64),
         Bson::Double(number) => Some(*number),
         _ => None,

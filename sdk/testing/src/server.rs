@@ -14,7 +14,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::place::Place;
-use crate::relay::relay;
+use crate::relay::{relay, relay_by_tls};
 use crate::secrets;
 
 /// How long anything may take on a busy machine before it counts as never.
@@ -354,21 +354,28 @@ fn endpoint(planned: &types::EndpointPlan, place: &Place) -> Endpoint {
     }
 }
 
-/// By its socket where it makes one, as the host prefers it, otherwise by its port.
+/// By its socket where it makes one, as the host prefers it, otherwise by its port; and each by TLS too.
 fn addresses(member: &Member, place: &Place) -> Vec<MemberAddress> {
     let reached = |port: &types::Port| {
-        let address = match &port.socket {
+        let tcp = format!("127.0.0.1:{}", place.port(&port.name));
+        let (plain, by_tls) = match &port.socket {
             Some(name) => {
                 let run = PathBuf::from(place.value("run"));
-                relay(run.join(place.filled(name, false))).to_string()
+                let socket = run.join(place.filled(name, false));
+                let by_tls = relay_by_tls(&["-unix", &socket.to_string_lossy()]);
+                (relay(socket).to_string(), by_tls)
             }
-            None => format!("127.0.0.1:{}", place.port(&port.name)),
+            None => {
+                let by_tls = relay_by_tls(&["-connect", &tcp]);
+                (tcp, by_tls)
+            }
         };
-        MemberAddress {
+        let ways = [("", plain), ("+tls", by_tls.to_string())];
+        ways.map(|(suffix, address)| MemberAddress {
             member: member.name.clone(),
-            port_name: port.name.clone(),
+            port_name: format!("{}{suffix}", port.name),
             address,
-        }
+        })
     };
-    member.ports.iter().map(reached).collect()
+    member.ports.iter().flat_map(reached).collect()
 }

@@ -127,7 +127,11 @@ impl Network {
         let (to, by_tls) = (route.to.clone(), route.by_tls);
         Some(async move {
             let wire = to.dial().await?;
-            if by_tls { wire.by_tls().await } else { Ok(wire) }
+            if by_tls {
+                wire.by_tls().await
+            } else {
+                Ok(wire)
+            }
         })
     }
 }
