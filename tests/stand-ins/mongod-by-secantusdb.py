@@ -255,7 +255,7 @@ def main():
     pem = given["tlsCertificateKeyFile"]
     server = wire.SecantusDBServer(
         *address, storage_path=given["dbpath"], replica_set_name=the_set.name, require_auth=True,
-        enable_test_commands=False, cache_size="64M", tls_cert_file=pem, tls_key_file=pem)
+        enable_test_commands=False, cache_size="64M", sync_on_commit=True, tls_cert_file=pem, tls_key_file=pem)
     server.storage.add_user("local", "__system", {
         "_id": "local.__system", "user": "__system", "db": "local", "roles": [{"role": "root", "db": "admin"}],
         "credentials": auth.derive_credentials(members, mechanism="SCRAM-SHA-256", username="__system").to_doc(),
@@ -270,6 +270,8 @@ def main():
     print(json.dumps({"s": "I", "c": "NETWORK", "msg": "Waiting for connections", "attr": {"port": address[1]}}), flush=True)
     ended.wait()
     path.unlink(missing_ok=True)
+    # Whoever waits for connections there would be waited for.
+    server._socket.shutdown(socket.SHUT_RDWR)
     server.stop()
 
 
