@@ -32,6 +32,7 @@ mod exports;
 pub mod log;
 pub mod target;
 pub mod types;
+pub mod uri;
 
 pub use error::Result;
 pub use types::Error;
