@@ -7,12 +7,11 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
 
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
-use tracing::field::Empty;
 use tracing::{Instrument, Span, error_span};
 
 use super::callers::{self, Place};
@@ -45,7 +44,7 @@ impl RequestId {
             Some(id) => Self(id.into()),
             None => {
                 let id = uuid::Builder::from_random_bytes(rand::random()).into_uuid();
-                Self(id.hyphenated().encode_lower(&mut [0; 36]).to_owned().into())
+                Self(Arc::from(&*id.hyphenated().encode_lower(&mut [0; 36])))
             }
         }
     }
@@ -69,16 +68,15 @@ pub async fn surround(State(api): State<Api>, mut request: Request, next: Next) 
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
     let route = route.as_ref().map_or("unmatched", MatchedPath::as_str);
-    request.extensions_mut().insert(id.clone());
+    // Said here: as a layer of its own it would be another box around every handler.
+    DefaultBodyLimit::max(api.limits.body_bytes).apply(&mut request);
 
     // Of the highest level, so that no line of the log goes without the id, whatever is logged.
     let span = error_span!(
         "request",
         id = id.as_str(),
         %method,
-        route,
-        status = Empty,
-        otel.status_code = Empty
+        route
     );
     let path = request.uri().path();
     let asked = Asked {
@@ -101,10 +99,7 @@ pub async fn surround(State(api): State<Api>, mut request: Request, next: Next) 
         response.headers_mut().insert(HEADER, value);
     }
     let status = response.status();
-    span.record("status", status.as_u16());
-    if status.is_server_error() {
-        span.record("otel.status_code", "ERROR");
-    }
+    trace::answered(&span, status.as_u16());
     api.metrics
         .http
         .count(&method, route, status, begun.elapsed());
@@ -130,7 +125,7 @@ fn admit(
     span: &Span,
 ) -> Result<Option<Place>, ApiError> {
     let known = auth::secret(request.headers())
-        .and_then(|secret| api.control.authenticate(secret, Some(id.as_str())).ok());
+        .and_then(|secret| api.control.authenticate(secret, Some(id.0.clone())).ok());
     let admitted = match &known {
         Some(caller) => api.callers.admit(caller.key).map(Some),
         None => {
