@@ -24,7 +24,6 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::http::{Method, StatusCode, Uri};
-use axum::middleware;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::service::Control;
@@ -70,7 +69,7 @@ impl Api {
             .merge(docs::routes())
             .fallback(nowhere)
             .method_not_allowed_fallback(wrong_method)
-            .layer(middleware::from_fn_with_state(self.clone(), edge::surround))
+            .layer(edge::Surround(self.clone()))
             .with_state(self)
     }
 }
