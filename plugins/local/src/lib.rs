@@ -1,13 +1,12 @@
 //! The local target: real servers as ordinary processes of the machine that Berth runs on.
 //!
-//! It decides where things are (`layout`), fills in placeholders (`placeholders`) and turns a member into a
+//! It decides where things are (`layout`), fills in placeholders and turns a member into a
 //! service for the host's process capability (`render`). Those are pure; only `target` and `rules` act.
 //! Members listen on the loopback. In front of them stands one proxy for each instance (`proxy`), which binds the
 //! endpoints, lets in who may connect (`rules`), and passes bytes on. Endpoints without an inner port were made
 //! before there was one: their members bind them themselves.
 
 mod layout;
-mod placeholders;
 mod proxy;
 mod render;
 mod rules;

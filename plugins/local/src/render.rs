@@ -1,12 +1,12 @@
 //! A member with its placeholders filled in: the files to write and the service to run.
 
+use berth_sdk::placeholders::{substitute, unknown};
 use berth_sdk::target::Dial;
 use berth_sdk::target::process::{Init, Service};
 use berth_sdk::types::{Command, Endpoint, Member, Port, Secret};
 use berth_sdk::{Error, Result};
 
 use crate::layout;
-use crate::placeholders::{substitute, unknown};
 
 /// What a member's placeholders stand for.
 pub struct Place<'a> {

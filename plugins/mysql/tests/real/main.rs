@@ -6,14 +6,11 @@ mod server;
 mod settings;
 mod users;
 
-use std::fs;
-use std::io::Write;
-
 use berth_plugin_mysql::MySql;
 use berth_sdk::engine::users::Users;
 use berth_sdk::engine::{Credentials, Login, Provisioning, Role};
 use berth_sdk::types::Error;
-use nix::sys::signal::Signal;
+use berth_sdk_testing::{Signal, not_tried};
 
 use server::{Program, Server, program};
 
@@ -47,22 +44,7 @@ fn names_are_in_lower_case_where_that_was_chosen() {
 fn required() -> Option<Program> {
     let found = program();
     if found.is_none() {
-        let may_skip = std::env::var("BERTH_TEST_MAY_SKIP").is_ok_and(|value| value == "1");
-        assert!(
-            may_skip,
-            "no MySQL is installed: run scripts/install-servers.sh mysql"
-        );
-        // Where `make test` looks for what it says at its end.
-        let program = std::env::current_exe().expect("its own program");
-        let list = program
-            .ancestors()
-            .nth(3)
-            .expect("cargo built it")
-            .join("not-tried.txt");
-        let list = fs::File::options().create(true).append(true).open(list);
-        let line = b"the engine for MySQL on a real server: none is installed\n";
-        list.and_then(|mut list| list.write_all(line))
-            .expect("the list can be written");
+        not_tried("the engine for MySQL on a real server");
     }
     found
 }
@@ -104,7 +86,7 @@ fn a_life(mut server: Server) {
     server.run();
     server.bootstrap();
     settings::live(&mut server);
-    let status = server.signal(Signal::SIGTERM);
+    let status = server.stop();
     assert!(status.success(), "{status}\n{}", server.log());
 }
 

@@ -26,7 +26,7 @@ pub fn live(server: &Server) {
     }
 
     // The first user is an admin, and gets everywhere; what it makes itself is its own.
-    let uri = server.uri_of("app_user", &server.secret("app"), "shop");
+    let uri = server.uri_in("app_user", &server.secret("app"), "shop");
     server
         .psql(&uri, "CREATE TABLE t (x int)")
         .expect("a table");

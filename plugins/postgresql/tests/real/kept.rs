@@ -114,7 +114,7 @@ fn it_is_one_servers(server: &Server) {
     let after = session_by(server, new);
     assert_ne!(after, before);
     let back = format!("ALTER ROLE berth PASSWORD '{old}'");
-    let inside = server.superuser_at(server.socket_dir()).replace(&old, new);
+    let inside = server.inside("postgres").replace(&old, new);
     server.psql(&inside, &back).expect("as it was");
     PostgreSql::list_users(server.instance.clone()).expect("a list");
     assert_ne!(session(server), after);
@@ -127,9 +127,7 @@ fn session(server: &Server) -> String {
 
 fn session_by(server: &Server, password: &str) -> String {
     let old = server.secret("superuser");
-    let inside = server
-        .superuser_at(server.socket_dir())
-        .replace(&old, password);
+    let inside = server.inside("postgres").replace(&old, password);
     let sql = "SELECT string_agg(pid || ' ' || state, ', ') FROM pg_stat_activity \
                WHERE application_name = 'berth' AND datname = 'postgres'";
     // One that was closed may take a moment to go.

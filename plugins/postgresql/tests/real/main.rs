@@ -16,7 +16,7 @@ use std::thread;
 use berth_plugin_postgresql::PostgreSql;
 use berth_sdk::engine::{Catalog, Credentials, Login, Provisioning, Role};
 use berth_sdk::types::Error;
-use nix::sys::signal::Signal;
+use berth_sdk_testing::Signal;
 
 use server::{Server, programs};
 
@@ -77,8 +77,7 @@ fn a_life(version: &str, mut server: Server) {
     server.run();
     server.bootstrap();
     settings::live(version, &mut server);
-    let signal = server.stop_signal();
-    let status = server.signal(signal);
+    let status = server.stop();
     assert!(status.success(), "{version}: {status}\n{}", server.log());
 }
 
@@ -97,20 +96,8 @@ fn observed(version: &str, server: &Server) {
     );
 }
 
-fn uri(server: &Server) -> String {
-    let password = server.secret("app");
-    PostgreSql::connect(
-        server.spec.clone(),
-        server.endpoint.clone(),
-        server.login(),
-        password,
-    )
-    .expect("a connection")
-    .uri
-}
-
 fn clients_get_in_by_tls_only(server: &Server) {
-    let uri = uri(server);
+    let uri = server.uri();
     let who = "SELECT current_user, current_database(), ssl FROM pg_stat_ssl \
                WHERE pid = pg_backend_pid()";
     assert_eq!(server.psql(&uri, who).as_deref(), Ok("app_user|real_one|t"));
@@ -122,12 +109,12 @@ fn clients_get_in_by_tls_only(server: &Server) {
         .psql(&server.superuser_at("127.0.0.1"), "SELECT 1")
         .expect_err("a refusal");
     assert!(refused.contains("pg_hba.conf rejects"), "{refused}");
-    let inside = server.superuser_at(server.socket_dir());
+    let inside = server.inside("postgres");
     assert_eq!(server.psql(&inside, "SELECT 1").as_deref(), Ok("1"));
 }
 
 fn first_user_rules_its_own_and_no_more(version: &str, server: &Server) {
-    let uri = uri(server);
+    let uri = server.uri();
     let ask = |sql: &str| server.psql(&uri, sql);
     ask("CREATE TABLE t (x int)").expect("a table in public");
     ask("CREATE DATABASE another").expect("a database");
@@ -163,7 +150,7 @@ fn first_user_rules_its_own_and_no_more(version: &str, server: &Server) {
 }
 
 fn settings_can_be_altered_but_not_the_place(server: &Server) {
-    let inside = server.superuser_at(server.socket_dir());
+    let inside = server.inside("postgres");
     let ask = |sql: &str| server.psql(&inside, sql).expect(sql);
     let planned = ask("SHOW work_mem");
     assert_eq!(
@@ -205,7 +192,7 @@ fn passwords(server: &Server) {
     assert!(!accepts(&first));
 
     // Locked out in every way a person can be; a rotation mends it.
-    let inside = server.superuser_at(server.socket_dir());
+    let inside = server.inside("postgres");
     server
         .psql(
             &inside,
@@ -222,7 +209,7 @@ fn passwords(server: &Server) {
         .expect("a drop");
     assert!(accepts(&first));
     server.bootstrap();
-    assert!(server.psql(&uri(server), "SELECT 1").is_ok());
+    assert!(server.psql(&server.uri(), "SELECT 1").is_ok());
 
     let unknown = Login {
         user: Some("nobody_we_know".into()),

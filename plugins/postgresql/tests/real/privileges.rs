@@ -29,7 +29,7 @@ pub fn live(version: &str, server: &Server) {
     // Before: by the first user. It is an admin, and those may do all.
     assert_eq!(read(server, "app_user"), Permission::All);
     let admin = |sql: &str| {
-        let uri = server.uri_of("app_user", &server.secret("app"), "store");
+        let uri = server.uri_in("app_user", &server.secret("app"), "store");
         server.psql(&uri, sql).expect(sql)
     };
     admin(
@@ -296,7 +296,7 @@ fn lowered(version: &str, server: &Server) {
 }
 
 fn by(server: &Server, user: &str, sql: &str) -> Result<String, String> {
-    server.psql(&server.uri_of(user, PASSWORD, "store"), sql)
+    server.psql(&server.uri_in(user, PASSWORD, "store"), sql)
 }
 
 fn allowed(outcome: Result<String, String>) -> bool {

@@ -119,7 +119,7 @@ fn cut_off(version: &str, server: &Server) {
 
 /// A removal whose sessions end on the way: it can neither go on nor undo anything.
 fn cut(server: &Server) {
-    let mut other = Held::open(&server.psql_program(), &server.inside("office"));
+    let mut other = Held::open(&server.program("psql"), &server.inside("office"));
     assert_eq!(other.ask("BEGIN; LOCK TABLE desk"), "");
     std::thread::scope(|scope| {
         let removal = scope.spawn(|| delete(server));
@@ -159,10 +159,10 @@ fn set(server: &Server, permission: Permission) -> Result<(), Error> {
 }
 
 fn by(server: &Server, sql: &str) -> Result<String, String> {
-    server.psql(&server.uri_of("leaver", PASSWORD, "office"), sql)
+    server.psql(&server.uri_in("leaver", PASSWORD, "office"), sql)
 }
 
 fn hold(server: &Server) -> Held {
-    let uri = server.uri_of("leaver", PASSWORD, "office");
-    Held::open(&server.psql_program(), &uri)
+    let uri = server.uri_in("leaver", PASSWORD, "office");
+    Held::open(&server.program("psql"), &uri)
 }

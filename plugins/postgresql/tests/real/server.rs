@@ -1,189 +1,39 @@
-//! A real server, run from the plugin's own plan as a target would run it.
+//! A real server, and its own client.
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::unix::fs::{OpenOptionsExt, chown};
-use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::ops::{Deref, DerefMut};
+use std::path::PathBuf;
+use std::process::{Command, Output};
 
 use berth_plugin_postgresql::PostgreSql;
-use berth_sdk::engine::{Credentials, Instance, Login, MemberAddress, Provisioning};
-use berth_sdk::types::{self, Endpoint, NodeSize, Secret, Spec, Workload};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Pid, Uid};
+use berth_sdk::engine::Login;
+use berth_sdk_testing::{self as testing, installed};
 
-/// How long anything may take on a busy machine before it counts as never.
-const PATIENCE: Duration = Duration::from_secs(120);
-
-/// An unprivileged user: PostgreSQL refuses to run as root.
-const NOBODY: u32 = 65_534;
-
-pub struct Server {
-    pub spec: Spec,
-    pub instance: Instance,
-    pub endpoint: Endpoint,
-    workload: Workload,
-    values: BTreeMap<String, String>,
-    programs: PathBuf,
-    dir: tempfile::TempDir,
-    process: Option<Child>,
-}
+pub struct Server(testing::Server<PostgreSql>);
 
 /// Where a version's programs are, if they are installed.
 pub fn programs(version: &str) -> Option<PathBuf> {
-    let home = std::env::var("HOME").unwrap_or_default();
-    [
-        format!("/usr/lib/postgresql/{version}/bin"),
-        format!("/opt/berth/servers/postgresql/{version}/bin"),
-        format!("{home}/.local/share/berth/servers/postgresql/{version}/bin"),
-    ]
-    .into_iter()
-    .map(PathBuf::from)
-    .find(|dir| dir.join("postgres").exists())
-}
-
-pub fn spec(version: &str) -> Spec {
-    Spec {
-        id: "0198c0de-0000-7000-8000-000000000001".into(),
-        name: "real one".into(),
-        slug: "real-one".into(),
-        version: version.into(),
-        node: NodeSize {
-            cpu_millis: 1000,
-            memory_bytes: 512 << 20,
-        },
-        storage_bytes: 1 << 30,
-        members: 1,
-        user: None,
-        database: None,
-        settings: Vec::new(),
-        init_settings: Vec::new(),
+    let packaged = PathBuf::from(format!("/usr/lib/postgresql/{version}/bin"));
+    if packaged.join("postgres").exists() {
+        return Some(packaged);
     }
+    installed(&format!("postgresql/{version}/bin"))
 }
 
 impl Server {
     /// Initialise and start one; it is not ready yet when this returns.
     pub fn start(version: &str, programs: PathBuf) -> Self {
-        let spec = spec(version);
-        let workload = PostgreSql::plan(spec.clone()).expect("a plan");
-        let dir = tempfile::Builder::new()
-            .prefix("berth-pg-")
-            .tempdir_in("/tmp")
-            .expect("a directory");
-        let port = free_port(version);
-        let secrets = secrets();
-        let mut values = BTreeMap::from([
-            ("volume:data".to_owned(), path(&dir, "data")),
-            ("run".to_owned(), path(&dir, "run")),
-            ("port:sql".to_owned(), port.to_string()),
-            ("listen:sql".to_owned(), "127.0.0.1".to_owned()),
-        ]);
-        for secret in &secrets {
-            values.insert(format!("secret:{}", secret.name), secret.value.clone());
-        }
-        for file in &workload.members[0].files {
-            values.insert(format!("file:{}", file.name), path(&dir, &file.name));
-        }
-        let socket = workload.members[0].ports[0]
-            .socket
-            .clone()
-            .expect("a socket");
-        let socket = dir.path().join("run").join(fill(&socket, &values));
-        let endpoint = Endpoint {
-            name: "sql".into(),
-            member: "pg-0".into(),
-            port_name: "sql".into(),
-            bind_address: "127.0.0.1".into(),
-            host: "127.0.0.1".into(),
-            port,
-            inner_port: None,
-        };
-        let instance = Instance {
-            spec: spec.clone(),
-            members: vec![MemberAddress {
-                member: "pg-0".into(),
-                port_name: "sql".into(),
-                address: relay(socket).to_string(),
-            }],
-            endpoints: vec![endpoint.clone()],
-            secrets,
-        };
-        let mut server = Self {
-            spec,
-            instance,
-            endpoint,
-            workload,
-            values,
-            programs,
-            dir,
-            process: None,
-        };
-        server.initialise();
-        server.run();
-        server
-    }
-
-    /// Start its main program.
-    pub fn run(&mut self) {
-        let member = &self.workload.members[0];
-        for stale in &member.stale_files {
-            drop(fs::remove_file(self.dir.path().join(stale)));
-        }
-        let log = fs::File::options()
-            .create(true)
-            .append(true)
-            .open(self.dir.path().join("log"))
-            .expect("the log");
-        let process = self.command(&member.main).stderr(log).spawn();
-        self.process = Some(process.expect("a server"));
-    }
-
-    /// Write the files of a plan with these settings, as a target does before a reload.
-    pub fn configure(&mut self, settings: &[(&str, &str)]) {
-        self.spec.settings = settings
-            .iter()
-            .map(|(name, value)| types::Setting {
-                name: (*name).into(),
-                value: (*value).into(),
-            })
-            .collect();
-        self.instance.spec = self.spec.clone();
-        self.workload = PostgreSql::plan(self.spec.clone()).expect("a plan");
-        for file in &self.workload.members[0].files {
-            let target = self.dir.path().join(&file.name);
-            fs::write(target, fill(&file.content, &self.values)).expect("a file");
-        }
-    }
-
-    /// Stop it as its plan says, and start it anew.
-    pub fn restart(&mut self) {
-        let status = self.signal(self.stop_signal());
-        assert!(status.success(), "{status}\n{}", self.log());
-        self.run();
-        self.bootstrap();
+        let programs = move |name: &str| programs.join(name);
+        Self(testing::Server::start(testing::spec(version), programs))
     }
 
     /// A connection string for anybody, over TLS.
-    pub fn uri_of(&self, user: &str, password: &str, database: &str) -> String {
+    pub fn uri_in(&self, user: &str, password: &str, database: &str) -> String {
         let login = Login {
             user: Some(user.into()),
             database: Some(database.into()),
             secret: "app".into(),
         };
-        PostgreSql::connect(
-            self.spec.clone(),
-            self.endpoint.clone(),
-            login,
-            password.into(),
-        )
-        .expect("a connection")
-        .uri
+        self.uri_of(login, password)
     }
 
     /// Ask as the superuser, in this database.
@@ -194,86 +44,13 @@ impl Server {
 
     /// A connection string for the superuser, in this database.
     pub fn inside(&self, database: &str) -> String {
-        self.superuser_at(self.socket_dir())
+        self.superuser_at(self.value("run"))
             .replace("dbname=postgres", &format!("dbname={database}"))
-    }
-
-    pub fn psql_program(&self) -> PathBuf {
-        self.programs.join("psql")
-    }
-
-    /// Another certificate in the files, as a target writes it.
-    pub fn renew_certificate(&mut self) {
-        for secret in secrets() {
-            if secret.name.starts_with("tls.") {
-                self.values
-                    .insert(format!("secret:{}", secret.name), secret.value);
-            }
-        }
-        self.configure(&[]);
     }
 
     /// The certificate that clients are shown now.
     pub fn certificate(&self) -> String {
-        let shown = Command::new("openssl")
-            .args(["s_client", "-starttls", "postgres", "-connect"])
-            .arg(format!("127.0.0.1:{}", self.endpoint.port))
-            .stdin(Stdio::null())
-            .output()
-            .expect("openssl");
-        let text = String::from_utf8_lossy(&shown.stdout).into_owned();
-        let begin = text.find("-----BEGIN").expect("a certificate");
-        let end = text.find("-----END").expect("a certificate's end");
-        text[begin..end].to_owned()
-    }
-
-    pub fn signal(&mut self, signal: Signal) -> ExitStatus {
-        let mut process = self.process.take().expect("a running server");
-        let pid = Pid::from_raw(i32::try_from(process.id()).expect("a pid"));
-        kill(pid, signal).expect("a signal");
-        process.wait().expect("an end")
-    }
-
-    pub fn log(&self) -> String {
-        fs::read_to_string(self.dir.path().join("log")).expect("the log")
-    }
-
-    pub fn stop_signal(&self) -> Signal {
-        format!("SIG{}", self.workload.members[0].stop.signal)
-            .parse()
-            .expect("a signal")
-    }
-
-    pub fn secret(&self, name: &str) -> String {
-        self.instance.secret(name).expect("a secret").to_owned()
-    }
-
-    pub fn socket_dir(&self) -> &str {
-        &self.values["run"]
-    }
-
-    pub fn login(&self) -> Login {
-        PostgreSql::first_login(self.spec.clone()).expect("a login")
-    }
-
-    /// Bootstrap, as often as the plugin asks for it.
-    pub fn bootstrap(&self) {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            match PostgreSql::bootstrap(self.instance.clone()) {
-                Ok(()) => return,
-                Err(types::Error::RetryAfter(retry)) => {
-                    assert!(
-                        Instant::now() < deadline,
-                        "{}\n{}",
-                        retry.reason,
-                        self.log()
-                    );
-                    thread::sleep(Duration::from_millis(retry.after_ms.into()));
-                }
-                Err(error) => panic!("{error:?}\n{}", self.log()),
-            }
-        }
+        self.0.certificate(&["-starttls", "postgres"])
     }
 
     /// Ask the server's own client, at this connection string.
@@ -282,7 +59,7 @@ impl Server {
             status,
             stdout,
             stderr,
-        } = Command::new(self.psql_program())
+        } = Command::new(self.program("psql"))
             .args([
                 "--no-psqlrc",
                 "-At",
@@ -305,131 +82,22 @@ impl Server {
     pub fn superuser_at(&self, host: &str) -> String {
         format!(
             "host={host} port={} dbname=postgres user=berth password={}",
-            self.endpoint.port,
+            self.endpoint().port,
             self.secret("superuser")
         )
     }
+}
 
-    fn initialise(&self) {
-        let member = &self.workload.members[0];
-        for name in ["", "data", "run"] {
-            let dir = self.dir.path().join(name);
-            fs::create_dir_all(&dir).expect("a directory");
-            own(&dir);
-        }
-        for file in &member.files {
-            let target = self.dir.path().join(&file.name);
-            let mode = if file.sensitive { 0o600 } else { 0o640 };
-            let opened = fs::File::options()
-                .create_new(true)
-                .write(true)
-                .mode(mode)
-                .open(&target);
-            let content = fill(&file.content, &self.values);
-            io::Write::write_all(&mut opened.expect("a file"), content.as_bytes())
-                .expect("its content");
-            own(&target);
-        }
-        for task in &member.init.as_ref().expect("an init").tasks {
-            let output = self.command(task).output().expect("an init task");
-            let said = String::from_utf8_lossy(&output.stderr);
-            assert!(output.status.success(), "{said}");
-        }
-    }
+impl Deref for Server {
+    type Target = testing::Server<PostgreSql>;
 
-    fn command(&self, planned: &types::Command) -> Command {
-        let mut command = Command::new(self.programs.join(&planned.program));
-        command
-            .env_clear()
-            .current_dir(self.dir.path())
-            .stdin(Stdio::null())
-            .args(planned.args.iter().map(|text| fill(text, &self.values)))
-            .envs(planned.env.iter().map(|(k, v)| (k, fill(v, &self.values))));
-        if Uid::effective().is_root() {
-            command.uid(NOBODY).gid(NOBODY);
-        }
-        command
+    fn deref(&self) -> &Self::Target {
+        &self.0
     }
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        if self.process.is_some() {
-            self.signal(Signal::SIGQUIT);
-        }
-    }
-}
-
-/// What the host does: it carries an address that the plugin knows to the server's socket.
-fn relay(socket: PathBuf) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
-    let address = listener.local_addr().expect("its address");
-    thread::spawn(move || {
-        for client in listener.incoming().flatten() {
-            // Without a server the client is cut off.
-            if let Ok(server) = UnixStream::connect(&socket) {
-                carry(client, server).expect("a relay");
-            }
-        }
-    });
-    address
-}
-
-fn carry(client: TcpStream, server: UnixStream) -> io::Result<()> {
-    client.set_nodelay(true)?;
-    let (mut from_client, mut to_client) = (client.try_clone()?, client);
-    let (mut from_server, mut to_server) = (server.try_clone()?, server);
-    thread::spawn(move || {
-        drop(io::copy(&mut from_client, &mut to_server));
-        to_server.shutdown(std::net::Shutdown::Write)
-    });
-    thread::spawn(move || {
-        drop(io::copy(&mut from_server, &mut to_client));
-        to_client.shutdown(std::net::Shutdown::Both)
-    });
-    Ok(())
-}
-
-/// Passwords with everything that wants quoting, and a certificate.
-fn secrets() -> Vec<Secret> {
-    let key = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
-    [
-        ("superuser", "super-secret-of-berth-0123456789".to_owned()),
-        ("app", "o'dd \"pass\\word\" ${x} %41".to_owned()),
-        ("tls.ca", key.cert.pem()),
-        ("tls.cert", key.cert.pem()),
-        ("tls.key", key.signing_key.serialize_pem()),
-    ]
-    .map(|(name, value)| Secret {
-        name: name.into(),
-        value,
-    })
-    .into()
-}
-
-fn fill(text: &str, values: &BTreeMap<String, String>) -> String {
-    let mut text = text.to_owned();
-    for (name, value) in values {
-        text = text.replace(&format!("${{{name}}}"), value);
-    }
-    assert!(!text.contains("${"), "a placeholder is left in {text}");
-    text
-}
-
-/// Below those that the system gives to whoever asks for any, and for each version others.
-fn free_port(version: &str) -> u16 {
-    let first = 22_000 + 100 * version.parse::<u16>().expect("a number");
-    (first..first + 100)
-        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
-        .expect("a free port")
-}
-
-fn path(dir: &tempfile::TempDir, name: &str) -> String {
-    dir.path().join(name).display().to_string()
-}
-
-fn own(path: &Path) {
-    if Uid::effective().is_root() {
-        chown(path, Some(NOBODY), Some(NOBODY)).expect("chown");
+impl DerefMut for Server {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.0
     }
 }

@@ -190,7 +190,7 @@ fn changes(version: &str, server: &mut Server) {
         ["max_connections", "max_prepared_transactions"],
         "{version}"
     );
-    let uri = server.uri_of("app_user", &server.secret("app"), "real_one");
+    let uri = server.uri_in("app_user", &server.secret("app"), "real_one");
     let shown = |name: &str| server.psql(&uri, &format!("SHOW {name}")).expect(name);
     assert_eq!(shown("lock_timeout"), "1234ms");
     assert_eq!(shown("work_mem"), "9MB");

@@ -49,7 +49,7 @@ pub fn live(version: &str, server: &Server) {
     assert_eq!(made, "");
     set(server, "guest", Permission::Readonly).expect("a privilege");
     assert_eq!(read(server, "guest"), Permission::Readonly, "{version}");
-    let mut other = Held::open(&server.psql_program(), &server.inside("passing"));
+    let mut other = Held::open(&server.program("psql"), &server.inside("passing"));
     assert_eq!(
         other.ask("SET ROLE guest; CREATE TEMPORARY TABLE theirs (x int)"),
         ""
@@ -141,8 +141,8 @@ fn extension(version: &str, server: &Server, session: &mut Held) {
 }
 
 fn hold(server: &Server) -> Held {
-    let uri = server.uri_of("temp", PASSWORD, "passing");
-    Held::open(&server.psql_program(), &uri)
+    let uri = server.uri_in("temp", PASSWORD, "passing");
+    Held::open(&server.program("psql"), &uri)
 }
 
 fn set(server: &Server, user: &str, permission: Permission) -> Result<(), Error> {

@@ -20,7 +20,7 @@ pub fn live(version: &str, server: &Server) {
         let refused = PostgreSql::create_user(it(), reserved.into(), PASSWORD.into(), true);
         assert!(matches!(refused, Err(Error::Invalid(_))), "{refused:?}");
     }
-    let outside = server.psql(&server.uri_of("bob$-x", PASSWORD, "real_one"), "SELECT 1");
+    let outside = server.psql(&server.uri_in("bob$-x", PASSWORD, "real_one"), "SELECT 1");
     assert!(
         outside
             .expect_err("it is refused")
@@ -42,12 +42,12 @@ pub fn live(version: &str, server: &Server) {
 fn admins(version: &str, server: &Server) {
     let rights = "SELECT rolcreatedb, rolcreaterole, rolsuper, rolreplication, rolbypassrls \
                   FROM pg_roles WHERE rolname = current_user";
-    let first = server.uri_of("app_user", &server.secret("app"), "real_one");
+    let first = server.uri_in("app_user", &server.secret("app"), "real_one");
     server
         .psql(&first, "CREATE TABLE of_first (x int)")
         .expect("a table");
     create(server, "ann", true);
-    let uri = server.uri_of("ann", PASSWORD, "real_one");
+    let uri = server.uri_in("ann", PASSWORD, "real_one");
     let create_role = version.parse::<u32>().expect("a number") >= 16;
     let expected = format!("t|{}|f|f|f", if create_role { "t" } else { "f" });
     assert_eq!(server.psql(&uri, rights), Ok(expected));
@@ -102,7 +102,7 @@ fn admins(version: &str, server: &Server) {
 
 fn passwords(server: &Server) {
     let who = |password: &str| {
-        let uri = server.uri_of("ann", password, "real_one");
+        let uri = server.uri_in("ann", password, "real_one");
         server.psql(&uri, "SELECT current_user")
     };
     assert_eq!(who(PASSWORD).as_deref(), Ok("ann"));
@@ -125,7 +125,7 @@ fn passwords(server: &Server) {
 }
 
 fn removals(server: &Server) {
-    let uri = server.uri_of("ann", "An0ther!S3cret", "real_one");
+    let uri = server.uri_in("ann", "An0ther!S3cret", "real_one");
     let delete = |name: &str| PostgreSql::delete_user(server.instance.clone(), name.into());
     let first = delete("app_user");
     assert!(matches!(first, Err(Error::Conflict(_))), "{first:?}");

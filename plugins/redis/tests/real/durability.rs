@@ -11,8 +11,7 @@ use std::time::{Duration, Instant};
 
 use berth_plugin_redis::Redis;
 use berth_sdk::engine::settings::Settings;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use berth_sdk_testing::Signal;
 
 use crate::server::Server;
 
@@ -52,28 +51,31 @@ fn killed_while_writing(server: &mut Server, round: u32) -> (u64, u64) {
     };
     let login = format!("AUTH berth {}", server.secret("berth"));
     assert_eq!(ask(&login).expect("a login"), "+OK\r\n");
-    let pid = Pid::from_raw(i32::try_from(server.pid()).expect("a pid"));
     let enough = u64::from(200 + 400 * round);
     let (reached, killer) = mpsc::channel();
-    let killer = thread::spawn(move || {
-        if killer.recv().is_ok() {
-            kill(pid, Signal::SIGKILL).expect("a signal");
-        }
-    });
     let mut seen = Vec::new();
-    while let Ok(answer) = ask("INCR counter") {
-        let number = answer
-            .trim_end()
-            .strip_prefix(':')
-            .and_then(|n| n.parse::<u64>().ok());
-        let Some(number) = number else { break };
-        seen.push((number, Instant::now()));
-        if number == enough {
-            // Beside the writing, which goes on meanwhile.
-            reached.send(()).expect("somebody who kills");
+    thread::scope(|scope| {
+        let server = &*server;
+        scope.spawn(move || {
+            if killer.recv().is_ok() {
+                server.send(Signal::SIGKILL);
+            }
+        });
+        while let Ok(answer) = ask("INCR counter") {
+            let number = answer
+                .trim_end()
+                .strip_prefix(':')
+                .and_then(|n| n.parse::<u64>().ok());
+            let Some(number) = number else { break };
+            seen.push((number, Instant::now()));
+            if number == enough {
+                // Beside the writing, which goes on meanwhile.
+                reached.send(()).expect("somebody who kills");
+            }
         }
-    }
-    killer.join().expect("a thread");
+        // Without this a server that ended early leaves the killer waiting.
+        drop(reached);
+    });
     server.reap();
     let (last, end) = *seen.last().expect("answers");
     let recent = seen

@@ -2,7 +2,6 @@
 //! with the plan as it is, and with the server reached as the host reaches it.
 
 mod durability;
-mod relay;
 mod server;
 mod settings;
 mod users;
@@ -12,7 +11,7 @@ use std::thread;
 use berth_plugin_redis::Redis;
 use berth_sdk::engine::{Catalog, Credentials, Login, Provisioning, Role};
 use berth_sdk::types::Error;
-use nix::sys::signal::Signal;
+use berth_sdk_testing::Signal;
 
 use server::{Server, programs};
 
@@ -96,7 +95,7 @@ fn clients_get_in_by_tls_only(server: &Server) {
     let plain = uri.replace("rediss://", "redis://");
     server.at(&plain, &["PING"]).expect_err("it is refused");
     let nobody = uri.split_once("//").expect("a URI").0.to_owned() + "//127.0.0.1:";
-    let nobody = format!("{nobody}{}", server.endpoint.port);
+    let nobody = format!("{nobody}{}", server.endpoint().port);
     let refused = server.at(&nobody, &["PING"]).expect_err("it is refused");
     assert!(refused.contains("NOAUTH"), "{refused}");
 }

@@ -120,7 +120,6 @@ fn changes(version: &str, server: &mut Server) {
     }
 
     // What the server does not take is named, and nothing of it holds.
-    server.spec.settings.clear();
     server.configure(&[("timeout", "601")]);
     server
         .instance
@@ -139,11 +138,13 @@ fn changes(version: &str, server: &mut Server) {
 
     // A larger node has more room at once.
     server.configure(&[]);
+    let size = server.spec().node;
     server.instance.spec.node.memory_bytes *= 2;
     let before: u64 = show(server, "maxmemory").parse().expect("a number");
     assert_eq!(reload(server).expect("a reload"), ["io-threads"]);
     let after: u64 = show(server, "maxmemory").parse().expect("a number");
     assert!(after > before, "{before} and {after}");
+    server.instance.spec.node = size;
     server.configure(&[]);
     server.restart();
     assert_eq!(reload(server).expect("a reload"), [""; 0]);

@@ -4,7 +4,7 @@
 use berth_plugin_redis::Redis;
 use berth_sdk::engine::users::{Permission, Privilege, User, Users};
 use berth_sdk::types::Error;
-use nix::sys::signal::Signal;
+use berth_sdk_testing::Signal;
 
 use crate::server::Server;
 

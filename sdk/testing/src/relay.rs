@@ -1,12 +1,12 @@
-//! The way to a server's socket that the host has for a plugin.
+//! The way to a server's socket that the host has for an engine.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::thread;
 
-/// What the host does: it carries an address that the plugin knows to the server's socket.
+/// What the host does: it carries an address that the engine knows to the server's socket.
 pub fn relay(socket: PathBuf) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
     let address = listener.local_addr().expect("its address");
@@ -27,11 +27,11 @@ fn carry(client: TcpStream, server: UnixStream) -> io::Result<()> {
     let (mut from_server, mut to_server) = (server.try_clone()?, server);
     thread::spawn(move || {
         drop(io::copy(&mut from_client, &mut to_server));
-        to_server.shutdown(std::net::Shutdown::Write)
+        to_server.shutdown(Shutdown::Write)
     });
     thread::spawn(move || {
         drop(io::copy(&mut from_server, &mut to_client));
-        to_client.shutdown(std::net::Shutdown::Both)
+        to_client.shutdown(Shutdown::Both)
     });
     Ok(())
 }

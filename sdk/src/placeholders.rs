@@ -1,6 +1,6 @@
-//! Placeholders of a workload: `${kind:name}` and `${run}` are filled in, `$${` is a literal `${`.
+//! Placeholders of a workload, for whoever carries it out: `${kind:name}` and `${run}` are filled in, `$${` is a literal `${`.
 
-use berth_sdk::{Error, Result};
+use crate::{Error, Result};
 
 /// Put a value for each placeholder, as `fill` gives it for kind and name.
 pub fn substitute(

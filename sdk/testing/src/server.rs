@@ -1,0 +1,374 @@
+//! A real server, run from the engine's own plan as a target would run it.
+
+use std::fs;
+use std::marker::PhantomData;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use berth_sdk::Error;
+use berth_sdk::engine::{Credentials, Instance, Login, MemberAddress, Provisioning};
+use berth_sdk::types::{self, Endpoint, Member, NodeSize, Setting, Spec, Workload};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::place::Place;
+use crate::relay::relay;
+use crate::secrets;
+
+/// How long anything may take on a busy machine before it counts as never.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// How long one that is dropped may take to end by itself.
+const END: Duration = Duration::from_secs(5);
+
+/// A server of the engine `E`, of one member. It ends with this value, and its directory is removed.
+pub struct Server<E> {
+    /// What the engine's functions are given.
+    pub instance: Instance,
+    workload: Workload,
+    place: Place,
+    programs: Box<dyn Fn(&str) -> PathBuf + Send + Sync>,
+    process: Option<Child>,
+    engine: PhantomData<fn() -> E>,
+}
+
+/// A spec with nothing chosen but the version: one member with 512 MiB and a storage of 1 GiB.
+pub fn spec(version: &str) -> Spec {
+    Spec {
+        id: "0198c0de-0000-7000-8000-000000000001".into(),
+        name: "real one".into(),
+        slug: "real-one".into(),
+        version: version.into(),
+        node: NodeSize {
+            cpu_millis: 1000,
+            memory_bytes: 512 << 20,
+        },
+        storage_bytes: 1 << 30,
+        members: 1,
+        user: None,
+        database: None,
+        settings: Vec::new(),
+        init_settings: Vec::new(),
+    }
+}
+
+/// Settings as a spec has them.
+pub fn chosen(settings: &[(&str, &str)]) -> Vec<Setting> {
+    let own = |(name, value): &(&str, &str)| Setting {
+        name: (*name).into(),
+        value: (*value).into(),
+    };
+    settings.iter().map(own).collect()
+}
+
+impl<E: Provisioning + Credentials> Server<E> {
+    /// Initialise and start one; it is not ready yet when this returns. `programs` finds the file of a program that the plan
+    /// names.
+    pub fn start(spec: Spec, programs: impl Fn(&str) -> PathBuf + Send + Sync + 'static) -> Self {
+        let workload = E::plan(spec.clone()).expect("a plan");
+        let member = the_one(&workload);
+        let mut place = Place::new(member);
+        let login = E::first_login(spec.clone()).expect("a login");
+        let secrets = secrets::values(&workload.secrets, &login.secret);
+        place.put_secrets(&secrets);
+        let endpoints: Vec<_> = workload
+            .endpoints
+            .iter()
+            .map(|e| endpoint(e, &place))
+            .collect();
+        for endpoint in &endpoints {
+            let address = format!("{}:{}", endpoint.host, endpoint.port);
+            place.put(format!("endpoint:{}", endpoint.name), address);
+        }
+        let instance = Instance {
+            spec,
+            members: addresses(member, &place),
+            endpoints,
+            secrets,
+        };
+        let mut server = Self {
+            instance,
+            workload,
+            place,
+            programs: Box::new(programs),
+            process: None,
+            engine: PhantomData,
+        };
+        server.initialise();
+        server.run();
+        server
+    }
+
+    /// Start its main program.
+    pub fn run(&mut self) {
+        let member = the_one(&self.workload);
+        for stale in &member.stale_files {
+            let (volume, path) = stale.split_once('/').expect("VOLUME/PATH");
+            let volume = PathBuf::from(self.place.value(&format!("volume:{volume}")));
+            drop(fs::remove_file(volume.join(path)));
+        }
+        let log = fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.place.path("log"))
+            .expect("the log");
+        let errors = log.try_clone().expect("the log");
+        let process = self
+            .command(&member.main)
+            .stdout(log)
+            .stderr(errors)
+            .spawn();
+        self.process = Some(process.expect("a server"));
+    }
+
+    /// Plan it with these settings in place of all that were chosen, and write the files, as before a reload.
+    pub fn configure(&mut self, settings: &[(&str, &str)]) {
+        self.instance.spec.settings = chosen(settings);
+        self.plan_anew();
+    }
+
+    /// Plan it anew, after something of the spec was changed, and write the files.
+    pub fn plan_anew(&mut self) {
+        self.workload = E::plan(self.instance.spec.clone()).expect("a plan");
+        self.place.write(&the_one(&self.workload).files);
+    }
+
+    /// Another certificate in the files.
+    pub fn renew_certificate(&mut self) {
+        let login = self.login();
+        let mut secrets = secrets::values(&self.workload.secrets, &login.secret);
+        // Passwords come out as they were; one that a test changed stays.
+        secrets.retain(|secret| secret.name.contains('.'));
+        self.place.put_secrets(&secrets);
+        self.instance
+            .secrets
+            .retain(|secret| !secret.name.contains('.'));
+        self.instance.secrets.extend(secrets);
+        self.plan_anew();
+    }
+
+    /// Stop it as its plan says, start it anew, and wait until it is ready.
+    pub fn restart(&mut self) {
+        let status = self.stop();
+        assert!(status.success(), "{status}\n{}", self.log());
+        self.run();
+        self.ready();
+    }
+
+    /// Stop it as its plan says.
+    pub fn stop(&mut self) -> ExitStatus {
+        self.signal(self.stop_signal())
+    }
+
+    /// Send it a signal, and wait for its end.
+    pub fn signal(&mut self, signal: Signal) -> ExitStatus {
+        self.send(signal);
+        self.reap()
+    }
+
+    /// Send it a signal.
+    pub fn send(&self, signal: Signal) {
+        let pid = Pid::from_raw(i32::try_from(self.pid()).expect("a pid"));
+        kill(pid, signal).expect("a signal");
+    }
+
+    /// Wait for its end, which somebody else brings about.
+    pub fn reap(&mut self) -> ExitStatus {
+        let mut process = self.process.take().expect("a running server");
+        process.wait().expect("an end")
+    }
+
+    /// The process's number.
+    pub fn pid(&self) -> u32 {
+        self.process.as_ref().expect("a running server").id()
+    }
+
+    /// What the system shows everybody of the running server.
+    pub fn arguments(&self) -> String {
+        let read = fs::read(format!("/proc/{}/cmdline", self.pid())).expect("its arguments");
+        String::from_utf8_lossy(&read).into_owned()
+    }
+
+    /// All that it wrote to its output.
+    pub fn log(&self) -> String {
+        let log = fs::read(self.place.path("log")).expect("the log");
+        String::from_utf8_lossy(&log).into_owned()
+    }
+
+    /// What a placeholder stands for, e.g. `volume:data`, `file:server.crt` or `run`.
+    pub fn value(&self, placeholder: &str) -> &str {
+        self.place.value(placeholder)
+    }
+
+    /// The file of a program that plans name, or of one beside it.
+    pub fn program(&self, name: &str) -> PathBuf {
+        (self.programs)(name)
+    }
+
+    /// The spec as it is now.
+    pub fn spec(&self) -> &Spec {
+        &self.instance.spec
+    }
+
+    /// The first way in for clients.
+    pub fn endpoint(&self) -> &Endpoint {
+        self.instance.endpoints.first().expect("an endpoint")
+    }
+
+    /// The value of a secret, or of one part of it (`tls.ca`).
+    pub fn secret(&self, name: &str) -> String {
+        let value = self.instance.secret(name);
+        value.expect("a secret that the plan asks for").to_owned()
+    }
+
+    /// The first user's login.
+    pub fn login(&self) -> Login {
+        E::first_login(self.spec().clone()).expect("a login")
+    }
+
+    /// The first user's password. It has everything in it that wants quoting.
+    pub fn password(&self) -> String {
+        self.secret(&self.login().secret)
+    }
+
+    /// A connection string for anybody.
+    pub fn uri_of(&self, login: Login, password: &str) -> String {
+        let (spec, endpoint) = (self.spec().clone(), self.endpoint().clone());
+        let connection = E::connect(spec, endpoint, login, password.into());
+        connection.expect("a connection").uri
+    }
+
+    /// The first user's connection string.
+    pub fn uri(&self) -> String {
+        self.uri_of(self.login(), &self.password())
+    }
+
+    /// Bootstrap, as often as the engine asks for it.
+    pub fn bootstrap(&self) {
+        self.until(|| E::bootstrap(self.instance.clone()));
+    }
+
+    /// Wait until it serves, changing nothing.
+    pub fn ready(&self) {
+        self.until(|| {
+            let seen = E::observe(self.instance.clone())?;
+            if seen.iter().all(|member| member.ready) && !seen.is_empty() {
+                return Ok(());
+            }
+            let short = Duration::from_millis(10);
+            Err(Error::retry(short, "it is not ready"))
+        });
+    }
+
+    /// Ask as often as the engine says that it is to be asked again, and waiting as long as it says.
+    pub fn until(&self, what: impl Fn() -> Result<(), Error>) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match what() {
+                Ok(()) => return,
+                Err(Error::RetryAfter(retry)) => {
+                    let said = &retry.reason;
+                    assert!(Instant::now() < deadline, "{said}\n{}", self.log());
+                    thread::sleep(Duration::from_millis(retry.after_ms.into()));
+                }
+                Err(error) => panic!("{error:?}\n{}", self.log()),
+            }
+        }
+    }
+
+    /// The certificate that clients are shown now, as `openssl s_client` sees it with these arguments, such as `-starttls`.
+    pub fn certificate(&self, how: &[&str]) -> String {
+        let endpoint = self.endpoint();
+        let shown = Command::new("openssl")
+            .args(["s_client", "-connect"])
+            .arg(format!("{}:{}", endpoint.host, endpoint.port))
+            .args(how)
+            .stdin(Stdio::null())
+            .output()
+            .expect("openssl");
+        let text = String::from_utf8_lossy(&shown.stdout).into_owned();
+        let begin = text.find("-----BEGIN").expect("a certificate");
+        let end = text.find("-----END").expect("a certificate's end");
+        text[begin..end].to_owned()
+    }
+
+    fn initialise(&mut self) {
+        let member = the_one(&self.workload);
+        self.place.write(&member.files);
+        for task in member.init.iter().flat_map(|init| &init.tasks) {
+            let output = self.command(task).output().expect("an init task");
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{said}");
+        }
+    }
+
+    fn command(&self, planned: &types::Command) -> Command {
+        self.place.command(&self.program(&planned.program), planned)
+    }
+}
+
+impl<E> Server<E> {
+    /// The signal by which its plan has it stopped.
+    pub fn stop_signal(&self) -> Signal {
+        let name = &the_one(&self.workload).stop.signal;
+        format!("SIG{name}").parse().expect("a signal")
+    }
+}
+
+/// A test that failed has left it running.
+impl<E> Drop for Server<E> {
+    fn drop(&mut self) {
+        let Some(mut process) = self.process.take() else {
+            return;
+        };
+        let pid = Pid::from_raw(i32::try_from(process.id()).unwrap_or_default());
+        // Where it is gone already the next lines find that out.
+        let _ = kill(pid, self.stop_signal());
+        let deadline = Instant::now() + END;
+        while Instant::now() < deadline && matches!(process.try_wait(), Ok(None)) {
+            thread::sleep(Duration::from_millis(10));
+        }
+        drop(process.kill());
+        drop(process.wait());
+    }
+}
+
+fn the_one(workload: &Workload) -> &Member {
+    match &*workload.members {
+        [member] => member,
+        members => panic!("{} members: this is for one", members.len()),
+    }
+}
+
+fn endpoint(planned: &types::EndpointPlan, place: &Place) -> Endpoint {
+    Endpoint {
+        name: planned.name.clone(),
+        member: planned.member.clone(),
+        port_name: planned.port.clone(),
+        bind_address: "127.0.0.1".into(),
+        host: "127.0.0.1".into(),
+        port: place.port(&planned.port),
+        inner_port: None,
+    }
+}
+
+/// By its socket where it makes one, as the host prefers it, otherwise by its port.
+fn addresses(member: &Member, place: &Place) -> Vec<MemberAddress> {
+    let reached = |port: &types::Port| {
+        let address = match &port.socket {
+            Some(name) => {
+                let run = PathBuf::from(place.value("run"));
+                relay(run.join(place.filled(name, false))).to_string()
+            }
+            None => format!("127.0.0.1:{}", place.port(&port.name)),
+        };
+        MemberAddress {
+            member: member.name.clone(),
+            port_name: port.name.clone(),
+            address,
+        }
+    };
+    member.ports.iter().map(reached).collect()
+}
