@@ -133,7 +133,7 @@ async fn surround(
     trace::answered(&asked.span, status.as_u16());
     let took = asked.begun.elapsed();
     let http = &api.metrics.http;
-    http.count(&asked.method, asked.route(), status, took);
+    http.count(&asked.method, asked.pattern(), status, took);
     response
 }
 
@@ -213,7 +213,7 @@ impl Asked {
         }
     }
 
-    fn route(&self) -> &str {
+    fn pattern(&self) -> &str {
         route_of(self.route.as_ref())
     }
 
