@@ -33,6 +33,7 @@ pub mod log;
 pub mod placeholders;
 pub mod target;
 pub mod types;
+pub mod uri;
 
 pub use error::Result;
 pub use types::Error;
