@@ -264,6 +264,7 @@ impl Host {
             .open(data.path().join("host.log"))
             .expect("host.log");
         let mut command = Command::new(binary);
+        command.arg("serve");
         // A test that has a configuration of its own says there what it needs.
         if !more.contains(&"--config")
             && let Some(programs) = stand_ins::programs()
@@ -273,7 +274,6 @@ impl Host {
             command.arg("--config").arg(path);
         }
         let child = command
-            .arg("serve")
             .arg("--data-dir")
             .arg(data.path())
             .args(["--listen", &format!("127.0.0.1:{port}")])

@@ -1,24 +1,14 @@
 //! How clients get in.
 
-use std::net::Ipv6Addr;
-
 use berth_sdk::engine::{Connection, Credentials, Instance, Login};
 use berth_sdk::types::{Endpoint, Spec};
-use berth_sdk::{Error, Result};
+use berth_sdk::{Error, Result, uri};
 use bson::doc;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::names::USERS_DATABASE;
 use crate::plan::{REPLICA_SET, USER_SECRET};
 use crate::session::{Refusal, Session};
 use crate::{MongoDb, names, users};
-
-/// All but the unreserved characters of RFC 3986.
-const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~');
 
 impl Credentials for MongoDb {
     fn first_login(spec: Spec) -> Result<Login> {
@@ -75,18 +65,10 @@ fn user_of(login: &Login) -> Result<&str> {
 /// `directConnection`, because the member's own address is not the endpoint's: a client that looked for the set's members
 /// would look behind the proxy.
 fn uri(endpoint: &Endpoint, user: &str, database: Option<&str>, password: &str) -> String {
-    let escape = |text| utf8_percent_encode(text, ESCAPED);
-    let host = if endpoint.host.parse::<Ipv6Addr>().is_ok() {
-        format!("[{}]", endpoint.host)
-    } else {
-        escape(&endpoint.host).to_string()
-    };
     format!(
-        "mongodb://{}:{}@{host}:{}/{}?tls=true&replicaSet={REPLICA_SET}&authSource={USERS_DATABASE}&directConnection=true",
-        escape(user),
-        escape(password),
-        endpoint.port,
-        escape(database.unwrap_or_default()),
+        "mongodb://{}/{}?tls=true&replicaSet={REPLICA_SET}&authSource={USERS_DATABASE}&directConnection=true",
+        uri::authority(endpoint, user, password),
+        uri::escape(database.unwrap_or_default()),
     )
 }
 

@@ -41,7 +41,9 @@ fn a_life(mut server: Server) {
     passwords(&server);
     users::live(&server);
 
-    server.client("db.kept.insert_one({'_id': 7})").unwrap();
+    server
+        .client("db.kept.insert_one({'_id': 7})")
+        .expect("it is done");
     server.signal(Signal::SIGKILL);
     let seen = MongoDb::observe(it(&server)).expect("an observation");
     assert!(!seen[0].ready, "a killed server is not ready");
@@ -84,10 +86,14 @@ fn clients_get_in_by_tls_only(server: &Server) {
     let who = "print(client.admin.command('connectionStatus')['authInfo']['authenticatedUsers'][0]['user'], db.name)";
     assert_eq!(server.client(who).as_deref(), Ok("app_user real_one"));
     let plain = uri.replace("tls=true", "tls=false");
-    server.at(&plain, "db.command('ping')").unwrap_err();
+    server
+        .at(&plain, "db.command('ping')")
+        .expect_err("it is refused");
     let password = server.password();
     let wrong = server.uri_of(server.login(), "wrong");
-    let refused = server.at(&wrong, "db.command('ping')").unwrap_err();
+    let refused = server
+        .at(&wrong, "db.command('ping')")
+        .expect_err("it is refused");
     assert!(refused.contains("AuthenticationFailed"), "{refused}");
     // Without a name nothing is shown, and nobody is made: there is no way in for who comes first.
     let (scheme, rest) = uri.split_once("//").expect("a URI");
@@ -96,7 +102,7 @@ fn clients_get_in_by_tls_only(server: &Server) {
         "print(db.x.find_one())",
         "client.admin.command('createUser', 'x', pwd='x', roles=['root'])",
     ] {
-        let refused = server.at(&nobody, command).unwrap_err();
+        let refused = server.at(&nobody, command).expect_err("it is refused");
         assert!(
             refused.contains("Unauthorized") || refused.contains("requires authentication"),
             "{refused}"

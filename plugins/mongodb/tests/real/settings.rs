@@ -61,7 +61,7 @@ fn certificates(server: &mut Server) {
     assert_eq!(reload(server), NONE);
     assert_ne!(server.certificate(), before);
     assert_eq!(server.pid(), pid);
-    server.client("db.command('ping')").unwrap();
+    server.client("db.command('ping')").expect("it is done");
 }
 
 fn reload(server: &Server) -> Vec<String> {

@@ -33,7 +33,7 @@ fn users(server: &Server) {
     assert!(matches!(invalid, Err(Error::Invalid(_))));
 
     let ann = |password: &str, script: &str| as_ann(server, "real_one", password, script);
-    ann(PASSWORD, "client.admin.command('ping')").unwrap();
+    ann(PASSWORD, "client.admin.command('ping')").expect("it is done");
     denied(&ann(PASSWORD, "db.x.find_one()"));
     let change = |password: Option<&str>, admin| {
         MongoDb::change_user(it(), "ann".into(), password.map(Into::into), admin).expect("a change")
@@ -45,7 +45,7 @@ fn users(server: &Server) {
     }
     assert!(change(Some("S3cret-two"), Some(true)).admin);
     assert!(ann(PASSWORD, "db.x.find_one()").is_err());
-    ann("S3cret-two", "db.x.find_one()").unwrap();
+    ann("S3cret-two", "db.x.find_one()").expect("it is done");
     assert!(!change(Some(PASSWORD), Some(false)).admin);
     assert!(!change(Some(PASSWORD), None).admin);
     denied(&ann(PASSWORD, "db.x.find_one()"));
@@ -87,7 +87,7 @@ fn databases(server: &Server) {
     // One that somebody has written to is there as well.
     server
         .client("client.wild.x.insert_many([{'text': 'x' * 1000} for _ in range(100)])")
-        .unwrap();
+        .expect("it is done");
     assert_eq!(names(), ["real_one", "shop", "wild"]);
     let again = MongoDb::create_database(it(), "wild".into());
     assert!(matches!(again, Err(Error::AlreadyExists(_))));
@@ -102,8 +102,12 @@ fn databases(server: &Server) {
     let again = MongoDb::delete_database(it(), "wild".into());
     assert!(matches!(again, Err(Error::NotFound(_))));
     // It stays when what is in it goes, and goes when it is deleted.
-    server.client("client.shop.x.insert_one({})").unwrap();
-    server.client("client.drop_database('shop')").unwrap();
+    server
+        .client("client.shop.x.insert_one({})")
+        .expect("it is done");
+    server
+        .client("client.drop_database('shop')")
+        .expect("it is done");
     assert_eq!(names(), ["real_one", "shop"]);
 }
 
@@ -113,7 +117,7 @@ fn privileges(server: &Server) {
     let ann = |script: &str| as_ann(server, "shop", PASSWORD, script);
     server
         .client("client.shop.things.insert_one({'_id': 1})")
-        .unwrap();
+        .expect("it is done");
     let steps = [
         Permission::Readonly,
         Permission::Readwrite,
@@ -217,14 +221,14 @@ fn what_was_granted_otherwise(server: &Server) {
     assert_eq!(of(it(), "ann", "later"), Permission::None);
     MongoDb::delete_database(it(), "later".into()).expect("gone");
     // What is in Berth's own list is not believed.
-    server.client("client['_rdb'].databases.insert_many([{'_id': 'admin'}, {'_id': 7}, {'_id': 'a\\nb'}])").unwrap();
+    server.client("client['_rdb'].databases.insert_many([{'_id': 'admin'}, {'_id': 7}, {'_id': 'a\\nb'}])").expect("it is done");
     assert_eq!(
         MongoDb::list_databases(it(), true).expect("a list").len(),
         2
     );
     server
         .client("client['_rdb'].databases.delete_many({'_id': {'$in': ['admin', 7, 'a\\nb']}})")
-        .unwrap();
+        .expect("it is done");
     MongoDb::delete_user(it(), "ann".into()).expect("gone");
 }
 
