@@ -301,6 +301,51 @@ pub mod tests {
         }
     }
 
+    /// By "Configuration File Options" of the manual, where nothing else is said.
+    #[test]
+    fn the_plan_is_what_the_manual_demands() {
+        for memory_mib in [512_u64, 1024, 65_536] {
+            let mut spec = spec("6.0");
+            spec.node.memory_bytes = memory_mib << 20;
+            spec.storage_bytes = memory_mib << 23;
+            let plan = workload(&spec);
+            let text = &plan.members[0].files[0].content;
+            let value = |name: &str| -> f64 {
+                let line = text.lines().find_map(|line| line.trim().strip_prefix(name));
+                line.unwrap().trim_start_matches(": ").parse().unwrap()
+            };
+            // replication.oplogSizeMB; storage.wiredTiger.engineConfig.cacheSizeGB.
+            assert!(value("oplogSizeMB") >= 990.0);
+            assert!((0.25..=10_000.0).contains(&value("cacheSizeGB")));
+            assert!(
+                value("cacheSizeGB") * 1024.0
+                    <= f64::from(u32::try_from(memory_mib).unwrap()) / 2.0
+            );
+            // net.tls.mode: a server that speaks TLS needs both files; "Deploy Replica Set With Keyfile Authentication":
+            // a member with authorization needs the key.
+            let args = &plan.members[0].main.args;
+            for needed in [
+                "--tlsCertificateKeyFile",
+                "--tlsCAFile",
+                "--keyFile",
+                "--dbpath",
+            ] {
+                assert!(args.iter().any(|arg| arg == needed), "{needed}");
+            }
+            // security.keyFile: its length, and that nobody else may read it.
+            let key = plan.secrets.iter().find(|secret| secret.name == KEY_SECRET);
+            let SecretKind::Password(length) = key.unwrap().kind else {
+                panic!("no password");
+            };
+            assert!((6..=1024).contains(&length));
+            let file = plan.members[0]
+                .files
+                .iter()
+                .find(|file| file.name == KEY_FILE);
+            assert!(file.unwrap().sensitive);
+        }
+    }
+
     #[test]
     fn no_secret_is_where_others_may_read() {
         let plan = workload(&spec("8.0"));
