@@ -1,5 +1,7 @@
 //! What an engine component exports: it says what to run, and lives with its own instance.
 
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+
 use crate::bindings::engine::exports::berth::plugin as exports;
 
 pub use crate::types::{Instance, MemberAddress};
@@ -42,6 +44,14 @@ impl Instance {
             .iter()
             .find(|m| m.member == member && m.port_name == port_name)
             .map(|m| m.address.as_str())
+    }
+
+    /// The same, where the host speaks TLS to the server: for one that takes nobody without it.
+    pub fn address_by_tls(&self, member: &str, port_name: &str) -> Option<SocketAddr> {
+        let plain: SocketAddrV4 = self.address(member, port_name)?.parse().ok()?;
+        let [a, b, c, d] = plain.ip().octets();
+        let address = Ipv4Addr::new(a, b, c.checked_add(1)?, d);
+        Some((address, plain.port()).into())
     }
 
     /// The value of a secret that the workload asked for, or of one part of it (`tls.ca`).

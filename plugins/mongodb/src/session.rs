@@ -3,7 +3,6 @@
 
 use std::fmt::Write as _;
 use std::io::ErrorKind;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use berth_sdk::engine::Instance;
@@ -23,9 +22,6 @@ const LATER: Duration = Duration::from_secs(1);
 
 /// Less than the host waits for a call.
 const PATIENCE: Duration = Duration::from_secs(25);
-
-/// After a port's name: the host speaks TLS there.
-const BY_TLS: &str = "+tls";
 
 /// Numbers of errors, by their names in the manual.
 pub mod code {
@@ -90,10 +86,8 @@ impl Session {
         user: &str,
         password: &str,
     ) -> Result<Self, Refusal> {
-        let port = format!("{PORT}{BY_TLS}");
-        let address: SocketAddr = instance
-            .address(MEMBER, &port)
-            .and_then(|address| address.parse().ok())
+        let address = instance
+            .address_by_tls(MEMBER, PORT)
             .ok_or_else(|| Refusal::Other(Error::failed("the server has no address")))?;
         let mut connection = Connection::open(address, PATIENCE).map_err(|e| refused(&e))?;
         let untrue = |Untrue| Refusal::Other(Error::failed("the server is not what it should be"));

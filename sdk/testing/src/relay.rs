@@ -22,10 +22,10 @@ pub fn relay(socket: PathBuf) -> SocketAddr {
     address
 }
 
-/// The same where the host speaks TLS to the server: `openssl s_client` does, a process for each connection.
-pub fn relay_by_tls(server: &[&str]) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
-    let address = listener.local_addr().expect("its address");
+/// The same where the host speaks TLS to the server, beside the address where it does not: `openssl s_client` does it, a
+/// process for each connection.
+pub fn relay_by_tls(port: u16, server: &[&str]) {
+    let listener = TcpListener::bind(("127.0.1.1", port)).expect("a listener");
     let server: Vec<String> = server.iter().map(|&text| text.into()).collect();
     thread::spawn(move || {
         for client in listener.incoming().flatten() {
@@ -34,7 +34,6 @@ pub fn relay_by_tls(server: &[&str]) -> SocketAddr {
             carry_by(client, tls).expect("a relay");
         }
     });
-    address
 }
 
 /// The process ends when one of the two does.

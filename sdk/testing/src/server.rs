@@ -357,25 +357,27 @@ fn endpoint(planned: &types::EndpointPlan, place: &Place) -> Endpoint {
 /// By its socket where it makes one, as the host prefers it, otherwise by its port; and each by TLS too.
 fn addresses(member: &Member, place: &Place) -> Vec<MemberAddress> {
     let reached = |port: &types::Port| {
-        let tcp = format!("127.0.0.1:{}", place.port(&port.name));
-        let (plain, by_tls) = match &port.socket {
+        let address = match &port.socket {
             Some(name) => {
                 let run = PathBuf::from(place.value("run"));
                 let socket = run.join(place.filled(name, false));
-                let by_tls = relay_by_tls(&["-unix", &socket.to_string_lossy()]);
-                (relay(socket).to_string(), by_tls)
+                let by_tls = socket.to_string_lossy().into_owned();
+                let plain = relay(socket);
+                relay_by_tls(plain.port(), &["-unix", &by_tls]);
+                plain.to_string()
             }
             None => {
-                let by_tls = relay_by_tls(&["-connect", &tcp]);
-                (tcp, by_tls)
+                let number = place.port(&port.name);
+                let plain = format!("127.0.0.1:{number}");
+                relay_by_tls(number, &["-connect", &plain]);
+                plain
             }
         };
-        let ways = [("", plain), ("+tls", by_tls.to_string())];
-        ways.map(|(suffix, address)| MemberAddress {
+        MemberAddress {
             member: member.name.clone(),
-            port_name: format!("{}{suffix}", port.name),
+            port_name: port.name.clone(),
             address,
-        })
+        }
     };
-    member.ports.iter().flat_map(reached).collect()
+    member.ports.iter().map(reached).collect()
 }

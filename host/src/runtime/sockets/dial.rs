@@ -24,9 +24,6 @@ use super::tls;
 const OWN_SOCKET: &str = "target.sock";
 const OWN_ADDRESS: (Ipv4Addr, u16) = (Ipv4Addr::new(10, 0, 0, 1), 1);
 
-/// After a port's name: the same port, where the host speaks TLS to the server.
-const BY_TLS: &str = "+tls";
-
 /// Which virtual addresses a call may connect to, and what is dialled for each.
 #[derive(Clone, Debug, Default)]
 pub struct Network {
@@ -78,13 +75,9 @@ impl Network {
                 })?;
             let to = Destination::checked(&dial.dial, endpoints, files)?;
             for by_tls in [false, true] {
-                let mut port_name = dial.port_name.clone();
-                if by_tls {
-                    port_name.push_str(BY_TLS);
-                }
                 routes.push(Route {
                     member: dial.member.clone(),
-                    port_name,
+                    port_name: dial.port_name.clone(),
                     address: SocketAddr::from((
                         Ipv4Addr::new(10, 0, by_tls.into(), host),
                         dial.number,
@@ -111,10 +104,11 @@ impl Network {
         }
     }
 
-    /// Member, port name and virtual address of everything that can be reached.
+    /// Member, port name and virtual address of everything that can be reached. Those by TLS go without saying.
     pub fn addresses(&self) -> impl Iterator<Item = (&str, &str, SocketAddr)> {
         self.routes
             .iter()
+            .filter(|r| !r.by_tls)
             .map(|r| (r.member.as_str(), r.port_name.as_str(), r.address))
     }
 
