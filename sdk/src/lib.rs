@@ -30,6 +30,7 @@ pub mod engine;
 mod error;
 mod exports;
 pub mod log;
+mod needs;
 pub mod placeholders;
 pub mod target;
 pub mod types;

@@ -21,11 +21,13 @@
 #![deny(missing_docs)]
 
 mod place;
+mod plans;
 mod programs;
 mod relay;
 mod secrets;
 mod server;
 
 pub use nix::sys::signal::Signal;
+pub use plans::{golden, no_secret_in_the_open, show};
 pub use programs::{installed, not_tried};
 pub use server::{Server, chosen, spec};
