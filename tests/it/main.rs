@@ -11,6 +11,7 @@ mod faults;
 mod kill;
 mod lifecycle;
 mod limits;
+mod load;
 mod mysql;
 mod openapi;
 mod plugin_swap;

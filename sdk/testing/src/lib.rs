@@ -26,8 +26,10 @@ mod programs;
 mod relay;
 mod secrets;
 mod server;
+mod sweep;
 
 pub use nix::sys::signal::Signal;
 pub use plans::{golden, no_secret_in_the_open, show};
 pub use programs::{installed, not_tried};
 pub use server::{Server, chosen, spec};
+pub use sweep::Sweep;

@@ -14,7 +14,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::place::Place;
-use crate::relay::relay;
+use crate::relay::Relay;
 use crate::secrets;
 
 /// How long anything may take on a busy machine before it counts as never.
@@ -29,6 +29,7 @@ pub struct Server<E> {
     pub instance: Instance,
     workload: Workload,
     place: Place,
+    relays: Vec<Relay>,
     programs: Box<dyn Fn(&str) -> PathBuf + Send + Sync>,
     process: Option<Child>,
     engine: PhantomData<fn() -> E>,
@@ -82,9 +83,10 @@ impl<E: Provisioning + Credentials> Server<E> {
             let address = format!("{}:{}", endpoint.host, endpoint.port);
             place.put(format!("endpoint:{}", endpoint.name), address);
         }
+        let (members, relays) = reached(member, &place);
         let instance = Instance {
             spec,
-            members: addresses(member, &place),
+            members,
             endpoints,
             secrets,
         };
@@ -92,6 +94,7 @@ impl<E: Provisioning + Credentials> Server<E> {
             instance,
             workload,
             place,
+            relays,
             programs: Box::new(programs),
             process: None,
             engine: PhantomData,
@@ -294,6 +297,11 @@ impl<E: Provisioning + Credentials> Server<E> {
         text[begin..end].to_owned()
     }
 
+    /// The way to its first port.
+    pub(crate) fn relay(&self) -> &Relay {
+        self.relays.first().expect("a port with a socket")
+    }
+
     fn initialise(&mut self) {
         let member = the_one(&self.workload);
         self.place.write(&member.files);
@@ -354,21 +362,24 @@ fn endpoint(planned: &types::EndpointPlan, place: &Place) -> Endpoint {
     }
 }
 
-/// By its socket where it makes one, as the host prefers it, otherwise by its port.
-fn addresses(member: &Member, place: &Place) -> Vec<MemberAddress> {
-    let reached = |port: &types::Port| {
-        let address = match &port.socket {
-            Some(name) => {
-                let run = PathBuf::from(place.value("run"));
-                relay(run.join(place.filled(name, false))).to_string()
-            }
-            None => format!("127.0.0.1:{}", place.port(&port.name)),
-        };
-        MemberAddress {
-            member: member.name.clone(),
-            port_name: port.name.clone(),
-            address,
+/// Its ports as an engine reaches them: by a socket where there is one, as the host prefers it.
+fn reached(member: &Member, place: &Place) -> (Vec<MemberAddress>, Vec<Relay>) {
+    let mut relays = Vec::new();
+    let mut address = |port: &types::Port| match &port.socket {
+        Some(name) => {
+            let run = PathBuf::from(place.value("run"));
+            let relay = Relay::to(run.join(place.filled(name, false)));
+            let address = relay.address().to_string();
+            relays.push(relay);
+            address
         }
+        None => format!("127.0.0.1:{}", place.port(&port.name)),
     };
-    member.ports.iter().map(reached).collect()
+    let members = member.ports.iter().map(|port| MemberAddress {
+        member: member.name.clone(),
+        port_name: port.name.clone(),
+        address: address(port),
+    });
+    let members = members.collect();
+    (members, relays)
 }
