@@ -71,6 +71,7 @@ async fn mysql_serves_while_users_databases_and_settings_change() {
         .await;
     }
     load.end().await;
+    calls_take_little_memory(&host, "mysql").await;
     destroy(&host, &id).await;
 }
 
@@ -114,6 +115,7 @@ async fn redis_serves_while_users_and_settings_change() {
     let ((), runs) = tokio::join!(changes, runs);
     println!("{runs} runs of redis-benchmark");
     load.end().await;
+    calls_take_little_memory(&host, "redis").await;
     destroy(&host, &id).await;
 }
 
@@ -148,6 +150,21 @@ async fn settings_change(host: &Host, path: &str, settings: Value) {
 async fn ask(host: &Host, method: &str, path: &str, body: Value) {
     let (status, answer) = rdb(host, method, path, &body).await;
     assert!(status < 300, "{method} {path}: {status} {answer}");
+}
+
+/// Far less than a sandbox may have; and what they take is shown.
+async fn calls_take_little_memory(host: &Host, plugin: &str) {
+    let text = host.get("/metrics").await.expect(200);
+    let text = text.as_str().unwrap().to_owned();
+    for function in ["plan", "observe", "create-user", "reload"] {
+        let series = format!(
+            "berth_plugin_call_memory_bytes{{plugin=\"{plugin}\",function=\"{function}\"}} "
+        );
+        let found = text.lines().find_map(|line| line.strip_prefix(&series));
+        let bytes: u64 = found.expect(&series).parse().unwrap();
+        println!("{plugin} {function}: {} KiB", bytes >> 10);
+        assert!((64 << 10..16 << 20).contains(&bytes), "{series}{bytes}");
+    }
 }
 
 /// A script that is at work until it is told to end.
