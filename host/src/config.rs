@@ -100,7 +100,7 @@ pub struct Traces {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Log {
-    /// A level, or directives such as `info,berth::runtime=debug`.
+    /// A level, or levels by module, such as `info,berth::runtime=debug`.
     pub level: String,
     pub format: LogFormat,
 }

@@ -16,11 +16,11 @@ use opentelemetry_sdk::trace::{
 };
 use tracing::level_filters::LevelFilter;
 use tracing::{Level, Metadata, Subscriber};
-use tracing_subscriber::filter::FilterFn;
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::{FilterFn, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Layer};
 
 /// How long a collector may take for one batch.
 const COLLECTOR_TIMEOUT: Duration = Duration::from_secs(5);
@@ -58,7 +58,8 @@ pub fn init(
     format: Format,
     traces: Option<&Traces>,
 ) -> Result<Telemetry, String> {
-    let filter = EnvFilter::try_new(directives).map_err(|error| error.to_string())?;
+    let filter = directives.parse::<Targets>();
+    let filter = filter.map_err(|error| error.to_string())?;
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal());

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use opentelemetry::propagation::TextMapPropagator;
-use opentelemetry::trace::TraceContextExt;
+use opentelemetry::trace::{Status, TraceContextExt};
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
@@ -30,6 +30,15 @@ pub fn continue_from(span: &Span, parent: &str) {
     if context.span().span_context().is_valid() {
         // It fails when nothing is exported, and then there is nothing to continue.
         let _not_exported = span.set_parent(context);
+    }
+}
+
+/// Say in the span of a request how it was answered. Only a trace shows it: what the log keeps of a span is made into
+/// text again with each field that is added.
+pub fn answered(span: &Span, status: u16) {
+    span.set_attribute("status", i64::from(status));
+    if status >= 500 {
+        span.set_status(Status::error(""));
     }
 }
 

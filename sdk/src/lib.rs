@@ -34,6 +34,7 @@ mod needs;
 pub mod placeholders;
 pub mod target;
 pub mod types;
+pub mod uri;
 
 pub use error::Result;
 pub use types::Error;

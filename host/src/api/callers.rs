@@ -6,14 +6,14 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use axum::extract::ConnectInfo;
 use axum::http::Extensions;
 use governor::clock::{Clock, DefaultClock};
-use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter};
 
 use crate::model::{Error, KeyId, Result};
 
@@ -51,35 +51,37 @@ pub struct Callers(Arc<Inner>);
 
 struct Inner {
     limits: CallerLimits,
-    keys: DefaultKeyedRateLimiter<KeyId>,
+    /// Only of keys that are known, so there is an end to them.
+    keys: RwLock<HashMap<KeyId, Arc<OneKey>>>,
     strangers: DefaultKeyedRateLimiter<IpAddr>,
     since_forgotten: AtomicU32,
     clock: DefaultClock,
-    running: Mutex<HashMap<KeyId, usize>>,
+}
+
+struct OneKey {
+    pace: DefaultDirectRateLimiter,
+    running: AtomicUsize,
 }
 
 /// A place among a key's concurrent requests, given back when it is dropped.
-pub struct Place {
-    callers: Callers,
-    key: KeyId,
-}
+pub struct Place(Arc<OneKey>);
 
 impl Callers {
     pub fn new(limits: CallerLimits) -> Self {
         Self(Arc::new(Inner {
             limits,
-            keys: RateLimiter::keyed(limits.requests.quota()),
+            keys: RwLock::default(),
             strangers: RateLimiter::keyed(limits.strangers.quota()),
             since_forgotten: AtomicU32::new(0),
             clock: DefaultClock::default(),
-            running: Mutex::default(),
         }))
     }
 
     /// A request with a good key. It holds its place until it is answered.
     pub fn admit(&self, key: KeyId) -> Result<Place, (Met, Error)> {
         // First the place: what is turned away for it costs the key no request.
-        let place = self.place(key).ok_or_else(|| {
+        let place = self.one_key(key).place(self.0.limits.concurrent);
+        let place = place.ok_or_else(|| {
             let most = self.0.limits.concurrent;
             let message = format!("{most} requests with this key are under way; wait for one");
             (
@@ -87,7 +89,7 @@ impl Callers {
                 Error::retry(Duration::from_secs(1), message),
             )
         })?;
-        match self.0.keys.check_key(&key) {
+        match place.0.pace.check() {
             Ok(()) => Ok(place),
             Err(early) => {
                 let wait = early.wait_time_from(self.0.clock.now());
@@ -117,34 +119,37 @@ impl Callers {
             })
     }
 
-    fn place(&self, key: KeyId) -> Option<Place> {
-        let mut running = self.running();
-        let now = running.entry(key).or_insert(0);
-        if *now >= self.0.limits.concurrent {
-            return None;
+    /// What is remembered of the key, from its first request on.
+    fn one_key(&self, key: KeyId) -> Arc<OneKey> {
+        let keys = &self.0.keys;
+        let known = keys.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = known.get(&key) {
+            return known.clone();
         }
-        *now += 1;
-        Some(Place {
-            callers: self.clone(),
-            key,
-        })
+        drop(known);
+        let fresh = || {
+            Arc::new(OneKey {
+                pace: RateLimiter::direct(self.0.limits.requests.quota()),
+                running: AtomicUsize::new(0),
+            })
+        };
+        let mut keys = keys.write().unwrap_or_else(PoisonError::into_inner);
+        keys.entry(key).or_insert_with(fresh).clone()
     }
+}
 
-    fn running(&self) -> MutexGuard<'_, HashMap<KeyId, usize>> {
-        let running = &self.0.running;
-        running.lock().unwrap_or_else(PoisonError::into_inner)
+impl OneKey {
+    fn place(self: Arc<Self>, most: usize) -> Option<Place> {
+        let one_more = |running| (running < most).then_some(running + 1);
+        let (set, read) = (Ordering::AcqRel, Ordering::Acquire);
+        let taken = self.running.fetch_update(set, read, one_more);
+        taken.is_ok().then(|| Place(self))
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut running = self.callers.running();
-        if let Some(now) = running.get_mut(&self.key) {
-            *now -= 1;
-            if *now == 0 {
-                running.remove(&self.key);
-            }
-        }
+        self.0.running.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -218,7 +223,9 @@ mod tests {
         assert_eq!(met, Met::Rate);
         assert!(matches!(error.kind, Kind::Retry(wait) if wait == Duration::from_secs(1)));
         drop(callers.admit(other).ok().unwrap());
-        assert!(callers.running().is_empty());
+        for key in [one, other] {
+            assert_eq!(callers.one_key(key).running.load(Ordering::Acquire), 0);
+        }
     }
 
     #[test]

@@ -18,13 +18,12 @@ mod openapi;
 mod paging;
 mod rdb;
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
 use axum::http::{Method, StatusCode, Uri};
-use axum::middleware;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::service::Control;
@@ -33,11 +32,13 @@ pub use callers::{CallerLimits, Pace};
 use error::ApiError;
 pub use metrics::{Counters, Metrics};
 
-/// What every handler shares.
+/// What every handler shares. Clones are the same one; each request makes several.
 #[derive(Clone)]
-pub struct Api {
+pub struct Api(Arc<Shared>);
+
+pub struct Shared {
     pub control: Control,
-    pub metrics: Arc<Metrics>,
+    pub metrics: Metrics,
     pub limits: Limits,
     callers: Callers,
 }
@@ -53,13 +54,12 @@ pub struct Limits {
 
 impl Api {
     pub fn new(control: Control, counters: Counters, limits: Limits) -> Self {
-        let metrics = Arc::new(Metrics::new(control.clone(), counters));
-        Self {
+        Self(Arc::new(Shared {
+            metrics: Metrics::new(control.clone(), counters),
             control,
-            metrics,
             limits,
             callers: Callers::new(limits.callers),
-        }
+        }))
     }
 
     /// All routes of Berth.
@@ -69,9 +69,16 @@ impl Api {
             .merge(docs::routes())
             .fallback(nowhere)
             .method_not_allowed_fallback(wrong_method)
-            .layer(DefaultBodyLimit::max(self.limits.body_bytes))
-            .layer(middleware::from_fn_with_state(self.clone(), edge::surround))
+            .layer(edge::Surround(self.clone()))
             .with_state(self)
+    }
+}
+
+impl Deref for Api {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::{Component, Path};
 use serde::Deserialize;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, Deserializer};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
 
 use super::Config;
 use crate::model::resources::DEFAULT_STORAGE_CLASS;
@@ -93,7 +93,7 @@ impl Config {
             let message = "and `server.tls_key` go together: give both or neither".to_owned();
             return at(&["server", "tls_cert"], message);
         }
-        if let Err(error) = EnvFilter::try_new(&self.log.level) {
+        if let Err(error) = self.log.level.parse::<Targets>() {
             return at(&["log", "level"], format!("is not understood: {error}"));
         }
         for (key, value) in [

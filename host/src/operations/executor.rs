@@ -84,7 +84,7 @@ impl Executor {
     }
 
     /// An operation of this kind, as it is to be recorded when it is accepted.
-    pub fn new_operation(&self, kind: OperationKind, request_id: Option<String>) -> NewOperation {
+    pub fn new_operation(&self, kind: OperationKind, request_id: Option<&str>) -> NewOperation {
         let config = &self.shared.config;
         NewOperation {
             kind,
@@ -92,7 +92,7 @@ impl Executor {
             state: serde_json::Value::Null,
             deadline: config.deadline(kind),
             after: None,
-            request_id,
+            request_id: request_id.map(str::to_owned),
             trace: trace::current(),
         }
     }
@@ -101,7 +101,7 @@ impl Executor {
     pub fn configure_operation(
         &self,
         wanted: Settings,
-        request_id: Option<String>,
+        request_id: Option<&str>,
     ) -> Result<NewOperation> {
         let state = configure::State::new(wanted);
         Ok(NewOperation {

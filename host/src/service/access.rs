@@ -39,7 +39,7 @@ impl Control {
             control.check_enforced(&instance)?;
             let operation = control
                 .executor()
-                .new_operation(OperationKind::SetAccess, caller.request_id);
+                .new_operation(OperationKind::SetAccess, caller.request_id.as_deref());
             let edit = |instance: &mut Instance| {
                 instance.policy.access = changed(&instance.policy.access, &change)?;
                 Ok(())

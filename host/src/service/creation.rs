@@ -94,7 +94,7 @@ impl Control {
         let promise = self.promise(project, new.spec.storage_gb)?;
         let operation = self
             .executor()
-            .new_operation(OperationKind::Create, caller.request_id.clone());
+            .new_operation(OperationKind::Create, caller.request_id.as_deref());
         let begun = self
             .repo()
             .begin_create_with(new, operation, idempotency, &secrets)

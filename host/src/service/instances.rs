@@ -184,7 +184,7 @@ impl Control {
         }
         let new = self
             .executor()
-            .new_operation(kind, caller.request_id.clone());
+            .new_operation(kind, caller.request_id.as_deref());
         match self.repo().begin(id, new).await {
             Ok((instance, _)) => {
                 self.executor().wake();

@@ -1,6 +1,8 @@
 //! API keys: random UUIDs, recognised by a keyed hash that is in memory. The secret half is shown
 //! to whoever made it and kept nowhere.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use uuid::Uuid;
 
@@ -68,14 +70,14 @@ impl Control {
     }
 
     /// Who this key belongs to.
-    pub fn authenticate(&self, secret: &str, request_id: Option<&str>) -> Result<Caller> {
+    pub fn authenticate(&self, secret: &str, request_id: Option<Arc<str>>) -> Result<Caller> {
         let key = self.repo().api_key(secret);
         let key = key.ok_or_else(|| Error::unauthenticated("this API key is not known"))?;
         Ok(Caller {
             key: key.id,
             project: key.project,
             role: key.role,
-            request_id: request_id.map(str::to_owned),
+            request_id,
         })
     }
 }

@@ -74,7 +74,7 @@ pub struct Caller {
     pub key: KeyId,
     pub project: ProjectId,
     pub role: Role,
-    pub request_id: Option<String>,
+    pub request_id: Option<Arc<str>>,
 }
 
 impl Caller {

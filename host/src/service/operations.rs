@@ -100,7 +100,7 @@ impl Control {
         self.check_load()?;
         let new = self
             .executor()
-            .new_operation(failed.kind, caller.request_id.clone());
+            .new_operation(failed.kind, caller.request_id.as_deref());
         let bind = |instance: &mut Instance| {
             if let Some((engine, target)) = &anew {
                 instance.engine_digest.clone_from(engine.digest());

@@ -73,7 +73,7 @@ impl Control {
         self.check_load()?;
         let operation = self
             .executor()
-            .configure_operation(wanted.clone(), caller.request_id.clone())?;
+            .configure_operation(wanted.clone(), caller.request_id.as_deref())?;
         let unchanged = |now: &mut Instance| {
             if now.spec.settings == *before {
                 return Ok(());

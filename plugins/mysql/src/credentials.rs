@@ -1,24 +1,14 @@
 //! How clients get in.
 
-use std::net::Ipv6Addr;
-
 use berth_sdk::engine::{Connection, Credentials, Instance, Login};
 use berth_sdk::types::{Endpoint, Spec};
-use berth_sdk::{Error, Result};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use berth_sdk::{Error, Result, uri};
 
 use crate::plan::USER_SECRET;
 use crate::{MySql, login, names};
 
 /// The least TLS a client must use: the server refuses what is less.
 const TLS_MODE: &str = "REQUIRED";
-
-/// All but the unreserved characters of RFC 3986.
-const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~');
 
 impl Credentials for MySql {
     fn first_login(spec: Spec) -> Result<Login> {
@@ -60,18 +50,10 @@ impl Credentials for MySql {
 
 /// As the server's own shell reads it (manual 6.2.5).
 fn uri(endpoint: &Endpoint, user: &str, password: &str, database: &str) -> String {
-    let escape = |text| utf8_percent_encode(text, ESCAPED);
-    let host = if endpoint.host.parse::<Ipv6Addr>().is_ok() {
-        format!("[{}]", endpoint.host)
-    } else {
-        escape(&endpoint.host).to_string()
-    };
     format!(
-        "mysql://{}:{}@{host}:{}/{}?ssl-mode={TLS_MODE}",
-        escape(user),
-        escape(password),
-        endpoint.port,
-        escape(database),
+        "mysql://{}/{}?ssl-mode={TLS_MODE}",
+        uri::authority(endpoint, user, password),
+        uri::escape(database),
     )
 }
 

@@ -1,23 +1,13 @@
 //! How clients get in.
 
-use std::net::Ipv6Addr;
-
 use berth_sdk::engine::{Connection, Credentials, Instance, Login};
 use berth_sdk::types::{Endpoint, Spec};
-use berth_sdk::{Error, Result};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use berth_sdk::{Error, Result, uri};
 
 use crate::names::DEFAULT;
 use crate::plan::USER_SECRET;
 use crate::session::{Refusal, Session};
 use crate::{Redis, acl, names};
-
-/// All but the unreserved characters of RFC 3986.
-const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~');
 
 impl Credentials for Redis {
     fn first_login(spec: Spec) -> Result<Login> {
@@ -76,18 +66,7 @@ fn user_of(login: &Login) -> Result<&str> {
 
 /// The name stands there even where it could be left out: some clients take a missing one for an empty one.
 fn uri(endpoint: &Endpoint, user: &str, password: &str) -> String {
-    let escape = |text| utf8_percent_encode(text, ESCAPED);
-    let host = if endpoint.host.parse::<Ipv6Addr>().is_ok() {
-        format!("[{}]", endpoint.host)
-    } else {
-        escape(&endpoint.host).to_string()
-    };
-    format!(
-        "rediss://{}:{}@{host}:{}",
-        escape(user),
-        escape(password),
-        endpoint.port,
-    )
+    format!("rediss://{}", uri::authority(endpoint, user, password))
 }
 
 #[cfg(test)]
