@@ -30,6 +30,7 @@ pub mod engine;
 mod error;
 mod exports;
 pub mod log;
+pub mod names;
 mod needs;
 pub mod placeholders;
 pub mod target;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use berth_sdk::Error;
 use berth_sdk::engine::{Credentials, Instance, Login, MemberAddress, Provisioning};
-use berth_sdk::types::{self, Endpoint, Member, NodeSize, Setting, Spec, Workload};
+use berth_sdk::types::{self, Endpoint, Member, Setting, Spec, Workload};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -42,16 +42,7 @@ pub fn spec(version: &str) -> Spec {
         name: "real one".into(),
         slug: "real-one".into(),
         version: version.into(),
-        node: NodeSize {
-            cpu_millis: 1000,
-            memory_bytes: 512 << 20,
-        },
-        storage_bytes: 1 << 30,
-        members: 1,
-        user: None,
-        database: None,
-        settings: Vec::new(),
-        init_settings: Vec::new(),
+        ..Spec::of_size(512 << 20, 1 << 30)
     }
 }
 
