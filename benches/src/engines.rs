@@ -30,9 +30,12 @@ pub async fn run() {
     let (host, _) = Host::start(folder.path()).await;
     let (_, plugins) = host.get("/admin/v1/plugins").await;
     let plugins = plugins["plugins"].as_array().expect("plugins").iter();
-    let engines: Vec<_> = plugins
-        .filter(|plugin| plugin["kind"] == "engine")
-        .collect();
+    // Those of this repository.
+    let ours = |plugin: &&Value| {
+        let name = plugin["name"].as_str().unwrap_or_default();
+        plugin["kind"] == "engine" && source(name).is_dir()
+    };
+    let engines: Vec<_> = plugins.filter(ours).collect();
     let mut table = Table::new(
         "engines",
         &[
@@ -148,6 +151,13 @@ fn compiled(data: &Path, digest: Option<&str>) -> u64 {
     size(&found[0])
 }
 
+fn source(engine: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../plugins")
+        .join(engine)
+        .join("src")
+}
+
 fn size(path: &Path) -> u64 {
     let metadata = fs::metadata(path);
     metadata
@@ -163,16 +173,12 @@ fn megabytes(bytes: u64) -> String {
 
 impl Lines {
     fn of(engine: &str) -> Self {
-        let source = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("../plugins")
-            .join(engine)
-            .join("src");
         let mut lines = Self {
             code: 0,
             settings: 0,
             tests: 0,
         };
-        for entry in fs::read_dir(&source).expect("its source") {
+        for entry in fs::read_dir(source(engine)).expect("its source") {
             let path = entry.expect("an entry").path();
             let text = fs::read_to_string(&path).expect("text");
             // Unit tests stand last in a file.
