@@ -66,7 +66,7 @@ test: servers plugins ## run all tests, with real servers (installs those it nee
 .PHONY: soak
 soak: servers plugins ## kill host, shim and server at random moments, KILL_ROUNDS=200 times
 	$(CARGO) build --locked --workspace --bins --tests
-	BERTH_KILL_ROUNDS=$(KILL_ROUNDS) $(CARGO) test --locked -p berth-tests --test it -- --nocapture kill::
+	BERTH_KILL_ROUNDS=$(KILL_ROUNDS) $(CARGO) test --locked -p berth-tests --test it -- --nocapture kills_at_random_moments
 
 .PHONY: bench
 bench: servers build ## measure the figures of the README, each beside its peer

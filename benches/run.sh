@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Measure the figures of the README, each beside its peer in the same run: benches/run.sh [FIGURE...]
-# Figures: create, call, swap, hostile, requests, listing, idle, proxy, users. Expects what `make build` builds.
+# Figures: create, call, swap, hostile, requests, listing, idle, proxy, users, engines. Expects what `make build` builds.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

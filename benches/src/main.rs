@@ -4,6 +4,7 @@ mod bare;
 mod call;
 mod create;
 mod disk;
+mod engines;
 mod grpc;
 mod host;
 mod hostile;
@@ -41,7 +42,7 @@ async fn main() {
         [] => {
             figures(&[
                 "call", "swap", "hostile", "requests", "create", "listing", "idle", "proxy",
-                "users",
+                "users", "engines",
             ])
             .await
         }
@@ -61,9 +62,10 @@ async fn figures(names: &[&str]) {
             "idle" => idle::run().await,
             "proxy" => proxy::run().await,
             "users" => users::run().await,
+            "engines" => engines::run().await,
             other => {
                 eprintln!(
-                    "no figure is called {other}: create, call, swap, hostile, requests, listing, idle, proxy, users"
+                    "no figure is called {other}: create, call, swap, hostile, requests, listing, idle, proxy, users, engines"
                 );
                 std::process::exit(2);
             }

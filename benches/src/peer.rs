@@ -15,14 +15,50 @@ const UID: u32 = 65_534;
 
 /// What was learnt: commands and files, with `@DIR@`, `@RUN@` and `@PORT@` for what differs per run.
 pub struct Peer {
+    engine: &'static Words,
     init: Vec<Vec<String>>,
     server: Vec<String>,
     files: Vec<File>,
     programs: PathBuf,
-    superuser: String,
     password: String,
     uid: Option<u32>,
 }
+
+/// Where in an engine's commands and files stands what the script must know.
+struct Words {
+    name: &'static str,
+    /// Argument with the directory of the socket, or with the socket.
+    socket: &'static str,
+    port: &'static str,
+    /// File with the password of Berth's own user, and what stands before and after it.
+    password: (&'static str, &'static str, &'static str),
+    /// By which the server is stopped.
+    signal: &'static str,
+}
+
+const ENGINES: [Words; 3] = [
+    Words {
+        name: "postgresql",
+        socket: "unix_socket_directories",
+        port: "port",
+        password: ("superuser.password", "", "\n"),
+        signal: "-INT",
+    },
+    Words {
+        name: "mysql",
+        socket: "--socket",
+        port: "--port",
+        password: ("superuser.sql", " BY '", "'"),
+        signal: "-TERM",
+    },
+    Words {
+        name: "redis",
+        socket: "--unixsocket",
+        port: "--tls-port",
+        password: ("users.acl", " on >", " "),
+        signal: "-TERM",
+    },
+];
 
 struct File {
     /// Below the instance's directory.
@@ -32,25 +68,38 @@ struct File {
 }
 
 impl Peer {
+    /// Whether there is a script for this engine.
+    pub fn is_known(engine: &str) -> bool {
+        ENGINES.iter().any(|words| words.name == engine)
+    }
+
     /// Look at the only instance there is below this data directory.
-    pub fn learn(data: &Path) -> Self {
+    pub fn learn(data: &Path, engine: &str) -> Self {
+        let words = ENGINES.iter().find(|words| words.name == engine);
+        let words = words.expect("an engine with a script");
         let service = only(&data.join("instances"));
         let service = only(&service.join(".berth")).join("service.json");
         let text = fs::read_to_string(&service).expect("a service");
         let service: Value = serde_json::from_str(&text).expect("JSON");
         let dir = PathBuf::from(service["instance_dir"].as_str().expect("a directory"));
         let main = command(&service["main"]);
-        let run = value(&main, "unix_socket_directories=").expect("a directory for sockets");
-        let port = value(&main, "port=").expect("a port");
+        let socket = PathBuf::from(value(&main, words.socket).expect("a socket"));
+        let run = match socket.extension() {
+            Some(_) => socket.parent().expect("its directory"),
+            None => &socket,
+        };
+        let run = run.to_string_lossy();
+        let port = value(&main, words.port).expect("a port");
         let learn = |command: Vec<String>| -> Vec<String> {
             let general = |word: String| {
                 let word = word
                     .replace(&*dir.to_string_lossy(), "@DIR@")
-                    .replace(&run, "@RUN@");
-                if word == format!("port={port}") {
-                    "port=@PORT@".to_owned()
-                } else {
-                    word
+                    .replace(&*run, "@RUN@");
+                match word.strip_suffix(&port) {
+                    Some(before) if before.is_empty() || before.ends_with("port=") => {
+                        format!("{before}@PORT@")
+                    }
+                    _ => word,
                 }
             };
             command.into_iter().map(general).collect()
@@ -60,21 +109,18 @@ impl Peer {
         let volume = dir.join(service["init"]["dir"].as_str().expect("a volume"));
         let mut files = Vec::new();
         collect(&dir, &dir, &volume, &mut files);
-        let password_file = value(&init[0], "--pwfile=@DIR@/").expect("a password file");
-        let password = files
-            .iter()
-            .find(|file| file.path == Path::new(&password_file));
+        let (file, before, after) = words.password;
+        let file = files.iter().find(|found| found.path.ends_with(file));
+        let content = &file.expect("the password's file").content;
+        let (_, password) = content.split_once(before).expect("a password");
+        let password = password.split(after).next().unwrap_or_default().to_owned();
         Self {
+            engine: words,
             programs: Path::new(service["main"]["path"].as_str().expect("a path"))
                 .parent()
                 .expect("a folder")
                 .to_owned(),
-            superuser: value(&init[0], "--username=").expect("a superuser"),
-            password: password
-                .expect("the password's file")
-                .content
-                .trim()
-                .to_owned(),
+            password,
             uid: service["uid"].as_u64().map(|_| UID),
             server: learn(main),
             init,
@@ -99,7 +145,7 @@ impl Peer {
             log("init.log"),
             log("server.log")
         );
-        stop(dir);
+        stop(dir, self.engine.signal);
         fs::remove_dir_all(dir).expect("removed");
         took
     }
@@ -113,7 +159,7 @@ impl Peer {
             .filter(|word| word.starts_with("--") && !word.contains('@'));
         let flags: Vec<&str> = flags.map(String::as_str).collect();
         format!(
-            "both run {}/initdb with {}",
+            "both run the programs of {}, and fill the volume with {}",
             self.programs.display(),
             flags.join(" ")
         )
@@ -139,13 +185,14 @@ impl Peer {
         };
         for file in &self.files {
             let path = instance.join(&file.path);
-            let folder = path.parent().expect("a folder");
-            if !folder.exists() {
-                fs::create_dir_all(folder).expect("a directory");
-                self.give(folder, 0o700);
-            }
+            self.give_folders(&instance, &path);
             fs::write(&path, &file.content).expect("written");
             self.give(&path, file.mode);
+        }
+        // What fills it makes no directories above what it makes.
+        let words = self.init.iter().flatten();
+        for path in words.filter_map(|word| word.split_once("@DIR@").map(|(_, path)| path)) {
+            self.give_folders(&instance, &instance.join(path.trim_start_matches('/')));
         }
         let lines = |command: &[String]| fill(&command.join("\n")) + "\n";
         for (number, command) in self.init.iter().enumerate() {
@@ -153,15 +200,26 @@ impl Peer {
         }
         let uid = self.uid.map(|uid| uid.to_string()).unwrap_or_default();
         for (name, content) in [
+            ("engine", self.engine.name.to_owned()),
             ("server.args", lines(&self.server)),
             ("programs", self.programs.display().to_string()),
             ("port", port.clone()),
-            ("superuser", self.superuser.clone()),
             ("superuser.password", self.password.clone()),
             ("uid", uid),
         ] {
             fs::write(dir.join(name), content).expect("written");
         }
+    }
+
+    /// Make what is lacking between the instance's directory and this path.
+    fn give_folders(&self, instance: &Path, path: &Path) {
+        let folder = path.parent().expect("a folder");
+        if folder == instance || folder.exists() {
+            return;
+        }
+        self.give_folders(instance, folder);
+        fs::create_dir(folder).expect("a directory");
+        self.give(folder, 0o700);
     }
 
     fn give(&self, path: &Path, mode: u32) {
@@ -188,12 +246,13 @@ fn text(value: &Value) -> String {
     value.as_str().expect("text").to_owned()
 }
 
-/// The rest of the word that begins so.
-fn value(command: &[String], beginning: &str) -> Option<String> {
-    command
-        .iter()
-        .find_map(|word| word.strip_prefix(beginning))
-        .map(str::to_owned)
+/// What the argument of this name says: `NAME=VALUE`, or the word after it.
+fn value(command: &[String], name: &str) -> Option<String> {
+    let of = |(at, word): (usize, &String)| match word.strip_prefix(name)? {
+        "" => command.get(at + 1).cloned(),
+        rest => rest.strip_prefix('=').map(str::to_owned),
+    };
+    command.iter().enumerate().find_map(of)
 }
 
 /// The one directory in a folder.
@@ -234,11 +293,11 @@ fn is_proxy(path: &Path) -> bool {
 }
 
 /// End the server and wait until it is gone.
-fn stop(dir: &Path) {
+fn stop(dir: &Path, signal: &str) {
     let pid = fs::read_to_string(dir.join("server.pid")).expect("a pid");
     let pid = pid.trim();
     let status = Command::new("kill")
-        .args(["-INT", pid])
+        .args([signal, pid])
         .status()
         .expect("kill runs");
     assert!(status.success());

@@ -169,6 +169,7 @@ fn counted(counters: &Counters) -> OnCall {
     OnCall::new(move |called| {
         let outcome = called.ending.as_str();
         calls.count(called.plugin, called.function, outcome, called.took);
+        calls.held(called.plugin, called.function, called.memory_bytes);
     })
 }
 

@@ -1,6 +1,6 @@
 //! Short ways to write the parts of a workload.
 
-use crate::types::{Command, File};
+use crate::types::{Command, File, NodeSize, SecretKind, SecretRequest, Spec};
 
 impl Command {
     /// A program by its logical name, in a version, without arguments and with an empty environment.
@@ -51,6 +51,46 @@ impl File {
             name: name.into(),
             content: content.into(),
             sensitive: true,
+        }
+    }
+}
+
+impl SecretRequest {
+    /// Random letters and digits, of this length (16 to 128).
+    pub fn password(name: impl Into<String>, length: u32) -> Self {
+        Self {
+            name: name.into(),
+            kind: SecretKind::Password(length),
+        }
+    }
+
+    /// A private CA and a server certificate for the endpoints, valid for this many days.
+    pub fn certificate(name: impl Into<String>, days: u32) -> Self {
+        Self {
+            name: name.into(),
+            kind: SecretKind::Certificate(days),
+        }
+    }
+}
+
+impl Spec {
+    /// One member of this size, with one core, and nothing chosen or named.
+    pub fn of_size(memory_bytes: u64, storage_bytes: u64) -> Self {
+        Self {
+            id: String::new(),
+            name: String::new(),
+            slug: String::new(),
+            version: String::new(),
+            node: NodeSize {
+                cpu_millis: 1000,
+                memory_bytes,
+            },
+            storage_bytes,
+            members: 1,
+            user: None,
+            database: None,
+            settings: Vec::new(),
+            init_settings: Vec::new(),
         }
     }
 }

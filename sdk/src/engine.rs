@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
 use crate::bindings::engine::exports::berth::plugin as exports;
 
+pub use crate::needs::Needs;
 pub use crate::types::{Instance, MemberAddress};
 pub use exports::catalog::{
     Description, Guest as Catalog, IntegerBounds, NameRules, NumberBounds, SettingSchema,
@@ -60,6 +61,20 @@ impl Instance {
             .iter()
             .find(|s| s.name == name)
             .map(|s| s.value.as_str())
+    }
+}
+
+impl MemberObservation {
+    /// Of a member that does not answer: it starts, stops or hangs, which is a fact about it and no failure of looking at it.
+    pub fn silent(member: impl Into<String>) -> Self {
+        Self {
+            member: member.into(),
+            role: Role::Primary,
+            ready: false,
+            data_bytes: 0,
+            connections: 0,
+            version: String::new(),
+        }
     }
 }
 

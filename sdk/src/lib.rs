@@ -30,6 +30,8 @@ pub mod engine;
 mod error;
 mod exports;
 pub mod log;
+pub mod names;
+mod needs;
 pub mod placeholders;
 pub mod target;
 pub mod types;

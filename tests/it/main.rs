@@ -11,6 +11,7 @@ mod faults;
 mod kill;
 mod lifecycle;
 mod limits;
+mod load;
 mod mongodb;
 mod mysql;
 mod openapi;

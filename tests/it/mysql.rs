@@ -15,6 +15,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
 use crate::access::{rdb, uuid};
+use crate::kill::{self, Ledger};
 use crate::lifecycle::{body, credentials, destroy};
 
 const PASSWORD: &str = "Correct-horse-7";
@@ -101,6 +102,27 @@ async fn the_second_dialect_rules_users_databases_privileges_and_settings() {
     })
     .await;
     data.nothing_but_the_host().await;
+}
+
+#[tokio::test]
+async fn kills_at_random_moments_lose_nothing_and_leave_nothing() {
+    if mysql_binary().is_none() {
+        return not_tried("no MySQL is installed; scripts/install-servers.sh mysql says why");
+    }
+    kill::rounds(&Ledger {
+        body: |name| {
+            let mut wanted = body(name);
+            wanted["db_type"] = "mysql".into();
+            wanted
+        },
+        is_served: |credentials| mysql(credentials, "SELECT 1").is_ok(),
+        write: |credentials| {
+            let sql = "CREATE TABLE ledger (n INT PRIMARY KEY); INSERT INTO ledger VALUES (7)";
+            mysql(credentials, sql).unwrap();
+        },
+        read: |credentials| mysql(credentials, "SELECT n FROM ledger").unwrap(),
+    })
+    .await;
 }
 
 async fn users_and_privileges(host: &Host, path: &str, shown: &Value) {

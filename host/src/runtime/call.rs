@@ -88,6 +88,7 @@ struct Book<'a> {
     begun: Instant,
     /// How it ended, if it did.
     ending: Option<Ending>,
+    memory_bytes: usize,
     span: Span,
 }
 
@@ -188,6 +189,7 @@ impl Build {
                 function,
                 begun: Instant::now(),
                 ending: None,
+                memory_bytes: 0,
                 span,
             },
             limit,
@@ -237,7 +239,7 @@ impl Build {
         match timeout(limit, both).await {
             Ok(place) => place.map_err(|e: AcquireError| Error::internal(e)),
             Err(_) => {
-                self.tell(function, Ending::Busy, limit);
+                self.tell(function, Ending::Busy, limit, 0);
                 Err(Error::unavailable(match self.places.available_permits() {
                     0 => format!(
                         "the plugin `{}` is busy: {} calls are in progress",
@@ -249,12 +251,13 @@ impl Build {
         }
     }
 
-    fn tell(&self, function: &'static str, ending: Ending, took: Duration) {
+    fn tell(&self, function: &'static str, ending: Ending, took: Duration, memory_bytes: usize) {
         self.sandbox.on_call.tell(&Called {
             plugin: &self.manifest.name,
             function,
             ending,
             took,
+            memory_bytes,
         });
     }
 }
@@ -344,7 +347,8 @@ impl Call<'_> {
     }
 
     /// One that called the host too often does not get away with it by ending before the next tick.
-    fn judged<T>(&self, outcome: Outcome<T>) -> Outcome<T> {
+    fn judged<T>(&mut self, outcome: Outcome<T>) -> Outcome<T> {
+        self.book.memory_bytes = self.store.data().memory_bytes();
         match outcome {
             Ok(Ok(_)) if self.store.data().calls().1 => {
                 Ok(Err(wasmtime::Error::msg("too many calls of the host")))
@@ -391,7 +395,9 @@ impl Drop for Book<'_> {
         if ending != Ending::Answered {
             self.span.record("otel.status_code", "ERROR");
         }
-        self.build.tell(self.function, ending, self.begun.elapsed());
+        let took = self.begun.elapsed();
+        self.build
+            .tell(self.function, ending, took, self.memory_bytes);
     }
 }
 

@@ -18,6 +18,8 @@ pub struct Called<'a> {
     pub ending: Ending,
     /// From its place in the queue to its end.
     pub took: Duration,
+    /// Memory of its sandbox when it ended. None of one that never had one, or that nobody waited for any more.
+    pub memory_bytes: usize,
 }
 
 /// How a call ended.

@@ -222,6 +222,10 @@ impl State {
         self.limiter.refused()
     }
 
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.limiter.used_bytes()
+    }
+
     /// What it may call the host, and whether it did so more often.
     pub(super) fn calls(&self) -> (u32, bool) {
         (self.limiter.most_calls(), self.limiter.called_too_often())

@@ -104,9 +104,9 @@ impl Catalog for MySql {
     }
 }
 
-/// All labels, newest first, for people.
-pub fn labels() -> String {
-    SERIES.map(Series::label).join(", ")
+/// All labels, newest first.
+pub fn labels() -> Vec<String> {
+    SERIES.map(|series| series.label().to_owned()).into()
 }
 
 fn rules(longest: usize, reserved: &[&str]) -> NameRules {

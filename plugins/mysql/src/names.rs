@@ -1,5 +1,6 @@
 //! What users and databases may be called, what they are called when nobody says, and how SQL is told.
 
+use berth_sdk::names;
 use berth_sdk::types::{FieldProblem, Spec};
 
 /// The superuser, which is Berth's alone: there is an account of it for the instance's own socket only.
@@ -45,7 +46,7 @@ pub fn check_user(name: &str) -> Result<(), FieldProblem> {
             "another name, not beginning with '_rdb'",
         ));
     }
-    check("user", name, LONGEST_USER)
+    names::check("user", name, LONGEST_USER)
 }
 
 /// `lower` says that the server takes names of databases in lower case only.
@@ -65,7 +66,7 @@ pub fn check_database(name: &str, lower: bool) -> Result<(), FieldProblem> {
             "the same in lower case",
         ));
     }
-    check("database", name, LONGEST_DATABASE)
+    names::check("database", name, LONGEST_DATABASE)
 }
 
 /// A text in a statement, whatever is in it, in a session whose `sql_mode` is empty.
@@ -94,22 +95,6 @@ fn database_of(slug: &str) -> String {
         return format!("{name}_db");
     }
     name
-}
-
-fn check(field: &str, name: &str, longest: usize) -> Result<(), FieldProblem> {
-    let first = |c: char| c.is_ascii_alphabetic() || c == '_';
-    let valid = name.len() <= longest
-        && name.starts_with(first)
-        && name
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '$' | '-'));
-    if valid {
-        return Ok(());
-    }
-    let rule = format!(
-        "1 to {longest} letters, digits, '_', '$' or '-', beginning with a letter or '_', in ASCII"
-    );
-    Err(FieldProblem::new(field, "is not a valid name", rule))
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ pub fn observe(instance: &Instance) -> Result<Vec<MemberObservation>> {
     let mut session = match Session::superuser(instance) {
         Ok(session) => session,
         // It starts, stops, recovers or hangs: a fact about the member, not a failure of looking at it.
-        Err(Error::RetryAfter(_)) => return Ok(vec![silent()]),
+        Err(Error::RetryAfter(_)) => return Ok(vec![MemberObservation::silent(MEMBER)]),
         Err(error) => return Err(error),
     };
     let row = session.row("looking at the server", &questions());
@@ -38,17 +38,6 @@ pub fn observe(instance: &Instance) -> Result<Vec<MemberObservation>> {
         connections: number_of(&row, 3)?,
         version: exact_version(text(&row, 0)?).to_owned(),
     }])
-}
-
-fn silent() -> MemberObservation {
-    MemberObservation {
-        member: MEMBER.into(),
-        role: Role::Primary,
-        ready: false,
-        data_bytes: 0,
-        connections: 0,
-        version: String::new(),
-    }
 }
 
 /// Distributions add their own words: `9.7.4-2`, `8.0.36-0ubuntu0.22.04.1`.

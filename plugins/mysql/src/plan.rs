@@ -1,8 +1,7 @@
 //! What must run for an instance.
 
 use berth_sdk::types::{
-    Command, EndpointPlan, File, Init, Member, Port, SecretKind, SecretRequest, Spec, Stop, Volume,
-    Workload,
+    Command, EndpointPlan, File, Init, Member, Port, SecretRequest, Spec, Stop, Volume, Workload,
 };
 
 use crate::catalog::{DEFAULT_PORT, SERVER, Series};
@@ -44,9 +43,9 @@ pub fn workload(spec: &Spec, series: Series) -> Workload {
             port: PORT.into(),
         }],
         secrets: vec![
-            secret(SUPERUSER_SECRET, SecretKind::Password(48)),
-            secret(USER_SECRET, SecretKind::Password(32)),
-            secret(CERTIFICATE, SecretKind::Certificate(CERTIFICATE_DAYS)),
+            SecretRequest::password(SUPERUSER_SECRET, 48),
+            SecretRequest::password(USER_SECRET, 32),
+            SecretRequest::certificate(CERTIFICATE, CERTIFICATE_DAYS),
         ],
     }
 }
@@ -191,19 +190,12 @@ fn line(text: &mut String, name: &str, value: &str) {
     text.push('\n');
 }
 
-fn secret(name: &str, kind: SecretKind) -> SecretRequest {
-    SecretRequest {
-        name: name.into(),
-        kind,
-    }
-}
-
 #[cfg(test)]
 pub mod tests {
     use std::fmt::Write as _;
-    use std::path::Path;
 
     use berth_sdk::types::{NodeSize, Setting};
+    use berth_sdk_testing as testing;
 
     use super::*;
     use crate::catalog::SERIES;
@@ -211,73 +203,25 @@ pub mod tests {
 
     pub fn spec(version: &str) -> Spec {
         Spec {
-            id: "0198c0de-0000-7000-8000-000000000001".into(),
             name: "main-mysql".into(),
             slug: "main-mysql".into(),
-            version: version.into(),
             node: NodeSize {
                 cpu_millis: 2000,
                 memory_bytes: 4 << 30,
             },
             storage_bytes: 50 << 30,
-            members: 1,
-            user: None,
-            database: None,
-            settings: Vec::new(),
-            init_settings: Vec::new(),
+            ..testing::spec(version)
         }
     }
 
-    /// Compare with the file, or write it when `BERTH_BLESS` is set.
     fn golden(name: &str, actual: &str) {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("golden")
-            .join(name);
-        if std::env::var_os("BERTH_BLESS").is_some() {
-            std::fs::write(&path, actual).unwrap();
-        }
-        let expected = std::fs::read_to_string(&path).unwrap();
-        assert_eq!(expected, actual, "{name} differs; BERTH_BLESS=1 renews it");
-    }
-
-    fn show_command(out: &mut String, title: &str, command: &Command) {
-        writeln!(out, "{title}: {} {}", command.program, command.version).unwrap();
-        for argument in &command.args {
-            writeln!(out, "  {argument}").unwrap();
-        }
-    }
-
-    fn show(workload: &Workload) -> String {
-        let mut out = String::new();
-        for member in &workload.members {
-            writeln!(out, "member: {}", member.name).unwrap();
-            let init = member.init.as_ref().unwrap();
-            for task in &init.tasks {
-                show_command(&mut out, &format!("init of {}", init.volume), task);
-            }
-            show_command(&mut out, "main", &member.main);
-            writeln!(out, "stop: {:?}", member.stop).unwrap();
-            writeln!(out, "volumes: {:?}", member.volumes).unwrap();
-            writeln!(out, "ports: {:?}", member.ports).unwrap();
-            for file in &member.files {
-                let mark = if file.sensitive { " (sensitive)" } else { "" };
-                writeln!(out, "file: {}{mark}", file.name).unwrap();
-                for line in file.content.lines() {
-                    writeln!(out, "  {line}").unwrap();
-                }
-            }
-        }
-        writeln!(out, "endpoints: {:?}", workload.endpoints).unwrap();
-        for secret in &workload.secrets {
-            writeln!(out, "secret: {secret:?}").unwrap();
-        }
-        out
+        testing::golden(env!("CARGO_MANIFEST_DIR"), name, actual);
     }
 
     #[test]
     fn the_plan_of_every_version() {
         for series in SERIES {
-            let plan = show(&workload(&spec(series.label()), series));
+            let plan = testing::show(&workload(&spec(series.label()), series));
             golden(&format!("plan-{}.txt", series.label()), &plan);
         }
     }
@@ -334,17 +278,6 @@ pub mod tests {
 
     #[test]
     fn no_secret_is_where_others_can_read() {
-        let workload = workload(&spec("8.4"), Series::V8_4);
-        for member in &workload.members {
-            let init = member.init.iter().flat_map(|init| &init.tasks);
-            for command in init.chain([&member.main]) {
-                for text in &command.args {
-                    assert!(!text.contains("${secret:"), "{text}");
-                }
-            }
-            for file in member.files.iter().filter(|file| !file.sensitive) {
-                assert!(!file.content.contains("${secret:"), "{}", file.name);
-            }
-        }
+        testing::no_secret_in_the_open(&workload(&spec("8.4"), Series::V8_4));
     }
 }

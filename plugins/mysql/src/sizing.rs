@@ -1,7 +1,7 @@
 //! From the size of a node to the server's settings. "Manual" is MySQL's own, by chapter of 8.4. Values are those that
 //! the server reads back: bytes, without units.
 
-use berth_sdk::types::{NodeSize, Spec};
+use berth_sdk::types::Spec;
 
 use crate::catalog::{MINIMUM_MEMORY, MINIMUM_STORAGE};
 
@@ -15,22 +15,7 @@ const CHUNK: u64 = 128 * MIB;
 
 /// The smallest node that there may be.
 pub fn smallest() -> Spec {
-    Spec {
-        id: String::new(),
-        name: String::new(),
-        slug: String::new(),
-        version: String::new(),
-        node: NodeSize {
-            cpu_millis: 1000,
-            memory_bytes: MINIMUM_MEMORY,
-        },
-        storage_bytes: MINIMUM_STORAGE,
-        members: 1,
-        user: None,
-        database: None,
-        settings: Vec::new(),
-        init_settings: Vec::new(),
-    }
+    Spec::of_size(MINIMUM_MEMORY, MINIMUM_STORAGE)
 }
 
 /// The settings that depend on memory and storage, by name.

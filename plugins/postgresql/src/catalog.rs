@@ -82,13 +82,9 @@ pub fn major_of(instance: &Instance) -> Result<u32> {
         .ok_or_else(|| Error::unsupported("this version of PostgreSQL is not known"))
 }
 
-/// All labels, newest first, for people.
-pub fn labels() -> String {
-    MAJORS
-        .iter()
-        .map(|major| major.number.to_string())
-        .collect::<Vec<_>>()
-        .join(", ")
+/// All labels, newest first.
+pub fn labels() -> Vec<String> {
+    MAJORS.map(|major| major.number.to_string()).into()
 }
 
 /// Manual 4.1.1: longer names are cut; 22.1: names that begin with `pg_` are the server's own.

@@ -1,5 +1,6 @@
 //! What users and databases may be called, and what they are called when nobody says.
 
+use berth_sdk::names;
 use berth_sdk::types::{FieldProblem, Spec};
 
 use crate::internal::RESERVED;
@@ -18,9 +19,6 @@ const OWN_ROLES: [&str; 3] = ["none", "public", SUPERUSER];
 
 /// NAMEDATALEN − 1: a longer one would be cut silently.
 const LONGEST: usize = 63;
-
-const RULE: &str =
-    "1 to 63 letters, digits, '_', '$' or '-', beginning with a letter or '_', in ASCII";
 
 /// The first user's name.
 pub fn user(spec: &Spec) -> String {
@@ -43,7 +41,7 @@ pub fn check_user(name: &str) -> Result<(), FieldProblem> {
             "another name, not beginning with 'pg_' or '_rdb'",
         ));
     }
-    check("user", name)
+    names::check("user", name, LONGEST)
 }
 
 pub fn check_database(name: &str) -> Result<(), FieldProblem> {
@@ -54,7 +52,7 @@ pub fn check_database(name: &str) -> Result<(), FieldProblem> {
             "another name",
         ));
     }
-    check("database", name)
+    names::check("database", name, LONGEST)
 }
 
 /// A slug is lower-case letters, digits and hyphens, so this needs no quoting in SQL.
@@ -65,19 +63,6 @@ fn database_of(slug: &str) -> String {
         return format!("{name}_db");
     }
     name
-}
-
-fn check(field: &str, name: &str) -> Result<(), FieldProblem> {
-    let first = |c: char| c.is_ascii_alphabetic() || c == '_';
-    let valid = name.len() <= LONGEST
-        && name.starts_with(first)
-        && name
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '$' | '-'));
-    if valid {
-        return Ok(());
-    }
-    Err(FieldProblem::new(field, "is not a valid name", RULE))
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ pub async fn observe(instance: &Instance) -> Result<Vec<MemberObservation>> {
     let session = match Session::superuser(instance, MAINTENANCE).await {
         Ok(session) => session,
         // It starts, stops, recovers or hangs: a fact about the member, not a failure of looking at it.
-        Err(Error::RetryAfter(_)) => return Ok(vec![silent()]),
+        Err(Error::RetryAfter(_)) => return Ok(vec![MemberObservation::silent(MEMBER)]),
         Err(error) => return Err(error),
     };
     let row = session.row("looking at the server", QUESTIONS).await;
@@ -41,17 +41,6 @@ fn member(row: &SimpleQueryRow) -> Result<MemberObservation> {
         connections: u32::try_from(number(row, "connections")?).unwrap_or(u32::MAX),
         version: exact_version(text(row, "version")?).to_owned(),
     })
-}
-
-fn silent() -> MemberObservation {
-    MemberObservation {
-        member: MEMBER.into(),
-        role: Role::Primary,
-        ready: false,
-        data_bytes: 0,
-        connections: 0,
-        version: String::new(),
-    }
 }
 
 /// Distributions add their own words: `15.18 (Debian 15.18-0+deb12u1)`.

@@ -1,6 +1,6 @@
 //! How an instance comes to be: the checks before, and the way to the work itself.
 
-use berth_sdk::engine::{Instance, MemberObservation, Provisioning};
+use berth_sdk::engine::{Instance, MemberObservation, Needs, Provisioning};
 use berth_sdk::types::{FieldProblem, Spec, Workload};
 use berth_sdk::{Error, Result};
 
@@ -29,36 +29,13 @@ impl Provisioning for PostgreSql {
 
 /// Everything that is wrong with a spec.
 fn problems(spec: &Spec) -> Vec<FieldProblem> {
-    let mut found = Vec::new();
-    let mut refuse = |bad: bool, field: &str, reason: &str, help: &str| {
-        if bad {
-            found.push(FieldProblem::new(field, reason, help));
-        }
+    let needs = Needs {
+        product: "PostgreSQL",
+        versions: &catalog::labels(),
+        memory_bytes: MINIMUM_MEMORY,
+        storage_bytes: MINIMUM_STORAGE,
     };
-    refuse(
-        catalog::major(&spec.version).is_none(),
-        "version",
-        "is not a version of PostgreSQL that is offered",
-        &format!("one of {}", catalog::labels()),
-    );
-    refuse(
-        spec.members != 1,
-        "members",
-        "high availability is not there yet",
-        "1",
-    );
-    refuse(
-        spec.node.memory_bytes < MINIMUM_MEMORY,
-        "node.memory-bytes",
-        "is too little memory for a server",
-        &format!("at least {} MiB", MINIMUM_MEMORY >> 20),
-    );
-    refuse(
-        spec.storage_bytes < MINIMUM_STORAGE,
-        "storage-bytes",
-        "is too little storage for a server",
-        &format!("at least {} GiB", MINIMUM_STORAGE >> 30),
-    );
+    let mut found = needs.problems(spec);
     found.extend(settings::problems(spec));
     found.extend(names::check_user(&names::user(spec)).err());
     found.extend(names::check_database(&names::database(spec)).err());

@@ -1,6 +1,6 @@
 //! From the size of a node to the server's settings. "Manual" is PostgreSQL's own, by chapter.
 
-use berth_sdk::types::{NodeSize, Spec};
+use berth_sdk::types::Spec;
 
 use crate::catalog::{MINIMUM_MEMORY, MINIMUM_STORAGE};
 
@@ -11,22 +11,7 @@ const MEMORY_PER_CONNECTION: u64 = 16 * MIB;
 
 /// The smallest node that there may be.
 pub fn smallest() -> Spec {
-    Spec {
-        id: String::new(),
-        name: String::new(),
-        slug: String::new(),
-        version: String::new(),
-        node: NodeSize {
-            cpu_millis: 1000,
-            memory_bytes: MINIMUM_MEMORY,
-        },
-        storage_bytes: MINIMUM_STORAGE,
-        members: 1,
-        user: None,
-        database: None,
-        settings: Vec::new(),
-        init_settings: Vec::new(),
-    }
+    Spec::of_size(MINIMUM_MEMORY, MINIMUM_STORAGE)
 }
 
 /// The settings that depend on memory, processors and storage, by name, in the server's own notation.
@@ -90,6 +75,8 @@ fn mib(bytes: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use berth_sdk::types::NodeSize;
+
     use super::*;
     use crate::plan::tests::spec;
 

@@ -92,9 +92,9 @@ pub fn release_of(instance: &Instance) -> Result<&'static Release> {
         .ok_or_else(|| Error::unsupported("this version of Redis is not known"))
 }
 
-/// All labels, for people.
-pub fn labels() -> String {
-    RELEASES.map(|release| release.label).join(", ")
+/// All labels.
+pub fn labels() -> Vec<String> {
+    RELEASES.map(|release| release.label.to_owned()).into()
 }
 
 fn version(release: &Release) -> Version {

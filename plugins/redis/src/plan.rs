@@ -1,8 +1,7 @@
 //! What must run for an instance.
 
 use berth_sdk::types::{
-    Command, EndpointPlan, File, Init, Member, Port, SecretKind, SecretRequest, Spec, Stop, Volume,
-    Workload,
+    Command, EndpointPlan, File, Init, Member, Port, SecretRequest, Spec, Stop, Volume, Workload,
 };
 
 use crate::catalog::{self, COPY, DEFAULT_PORT};
@@ -42,9 +41,9 @@ pub fn workload(spec: &Spec) -> Workload {
             port: PORT.into(),
         }],
         secrets: vec![
-            secret(BERTH_SECRET, SecretKind::Password(48)),
-            secret(USER_SECRET, SecretKind::Password(32)),
-            secret(CERTIFICATE, SecretKind::Certificate(CERTIFICATE_DAYS)),
+            SecretRequest::password(BERTH_SECRET, 48),
+            SecretRequest::password(USER_SECRET, 32),
+            SecretRequest::certificate(CERTIFICATE, CERTIFICATE_DAYS),
         ],
     }
 }
@@ -170,90 +169,34 @@ fn line(text: &mut String, name: &str, value: &str) {
     text.push('\n');
 }
 
-fn secret(name: &str, kind: SecretKind) -> SecretRequest {
-    SecretRequest {
-        name: name.into(),
-        kind,
-    }
-}
-
 #[cfg(test)]
 pub mod tests {
-    use std::fmt::Write as _;
-    use std::path::Path;
-
     use berth_sdk::types::{NodeSize, Setting};
+    use berth_sdk_testing as testing;
 
     use super::*;
 
     pub fn spec(version: &str) -> Spec {
         Spec {
-            id: "0198c0de-0000-7000-8000-000000000001".into(),
             name: "cache redis".into(),
             slug: "cache-redis".into(),
-            version: version.into(),
             node: NodeSize {
                 cpu_millis: 2000,
                 memory_bytes: 4 << 30,
             },
             storage_bytes: 50 << 30,
-            members: 1,
-            user: None,
-            database: None,
-            settings: Vec::new(),
-            init_settings: Vec::new(),
+            ..testing::spec(version)
         }
     }
 
-    /// Compare with the file, or write it when `BERTH_BLESS` is set.
     fn golden(name: &str, actual: &str) {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("golden")
-            .join(name);
-        if std::env::var_os("BERTH_BLESS").is_some() {
-            std::fs::write(&path, actual).unwrap();
-        }
-        let expected = std::fs::read_to_string(&path).unwrap();
-        assert_eq!(expected, actual, "{name} differs; BERTH_BLESS=1 renews it");
-    }
-
-    fn show(workload: &Workload) -> String {
-        let mut out = String::new();
-        let mut say = |text: String| writeln!(out, "{text}").unwrap();
-        for member in &workload.members {
-            say(format!("member: {}", member.name));
-            let init = member.init.as_ref().unwrap();
-            for (title, command) in init
-                .tasks
-                .iter()
-                .map(|task| (format!("init of {}", init.volume), task))
-                .chain([("main".to_owned(), &member.main)])
-            {
-                say(format!("{title}: {} {}", command.program, command.version));
-                assert!(command.env.is_empty());
-                command.args.iter().for_each(|arg| say(format!("  {arg}")));
-            }
-            say(format!("stop: {:?}", member.stop));
-            say(format!("volumes: {:?}", member.volumes));
-            say(format!("ports: {:?}", member.ports));
-            say(format!("stale: {:?}", member.stale_files));
-            for file in &member.files {
-                let mark = if file.sensitive { " (sensitive)" } else { "" };
-                say(format!("file: {}{mark}", file.name));
-                file.content
-                    .lines()
-                    .for_each(|line| say(format!("  {line}")));
-            }
-        }
-        say(format!("endpoints: {:?}", workload.endpoints));
-        say(format!("secrets: {:?}", workload.secrets));
-        out
+        testing::golden(env!("CARGO_MANIFEST_DIR"), name, actual);
     }
 
     #[test]
     fn the_plan_of_every_version() {
         for version in ["7.0", "7.2", "valkey-8"] {
-            let plan = show(&workload(&spec(version)));
+            let plan = testing::show(&workload(&spec(version)));
             golden(&format!("plan-{version}.txt"), &plan);
         }
     }
@@ -285,17 +228,6 @@ pub mod tests {
 
     #[test]
     fn no_secret_is_where_others_can_read() {
-        let workload = workload(&spec("7.2"));
-        for member in &workload.members {
-            let init = member.init.iter().flat_map(|init| &init.tasks);
-            for command in init.chain([&member.main]) {
-                for text in &command.args {
-                    assert!(!text.contains("${secret:"), "{text}");
-                }
-            }
-            for file in member.files.iter().filter(|file| !file.sensitive) {
-                assert!(!file.content.contains("${secret:"), "{}", file.name);
-            }
-        }
+        testing::no_secret_in_the_open(&workload(&spec("7.2")));
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use berth_sdk::engine::{Instance, MemberObservation, Provisioning, Role};
+use berth_sdk::engine::{Instance, MemberObservation, Needs, Provisioning, Role};
 use berth_sdk::types::{FieldProblem, Spec, Workload};
 use berth_sdk::{Error, Result};
 
@@ -47,7 +47,7 @@ impl Provisioning for Redis {
         match looked {
             Ok(info) => Ok(vec![info.member()?]),
             // It starts, stops, loads or hangs: a fact about the member, not a failure of looking at it.
-            Err(Error::RetryAfter(_)) => Ok(vec![silent()]),
+            Err(Error::RetryAfter(_)) => Ok(vec![MemberObservation::silent(MEMBER)]),
             Err(error) => Err(error),
         }
     }
@@ -105,55 +105,22 @@ impl Info {
     }
 }
 
-fn silent() -> MemberObservation {
-    MemberObservation {
-        member: MEMBER.into(),
-        role: Role::Primary,
-        ready: false,
-        data_bytes: 0,
-        connections: 0,
-        version: String::new(),
-    }
-}
-
 /// Everything that is wrong with a spec.
 fn problems(spec: &Spec) -> Vec<FieldProblem> {
-    let mut found = Vec::new();
-    let mut refuse = |bad: bool, field: &str, reason: &str, help: &str| {
-        if bad {
-            found.push(FieldProblem::new(field, reason, help));
-        }
+    let needs = Needs {
+        product: "Redis",
+        versions: &catalog::labels(),
+        memory_bytes: MINIMUM_MEMORY,
+        storage_bytes: MINIMUM_STORAGE,
     };
-    refuse(
-        catalog::release(&spec.version).is_none(),
-        "version",
-        "is not a version of Redis that is offered",
-        &format!("one of {}", catalog::labels()),
-    );
-    refuse(
-        spec.members != 1,
-        "members",
-        "high availability is not there yet",
-        "1",
-    );
-    refuse(
-        spec.node.memory_bytes < MINIMUM_MEMORY,
-        "node.memory-bytes",
-        "is too little memory for a server",
-        &format!("at least {} MiB", MINIMUM_MEMORY >> 20),
-    );
-    refuse(
-        spec.storage_bytes < MINIMUM_STORAGE,
-        "storage-bytes",
-        "is too little storage for a server",
-        &format!("at least {} GiB", MINIMUM_STORAGE >> 30),
-    );
-    refuse(
-        spec.database.is_some(),
-        "database",
-        "Redis has no logical databases to be named",
-        "none",
-    );
+    let mut found = needs.problems(spec);
+    if spec.database.is_some() {
+        found.push(FieldProblem::new(
+            "database",
+            "Redis has no logical databases to be named",
+            "none",
+        ));
+    }
     found.extend(settings::problems(spec));
     found.extend(names::check_user(&names::user(spec)).err());
     found

@@ -20,12 +20,17 @@
 //! It is for tests alone and fails as tests do: what goes wrong panics, with the server's log.
 #![deny(missing_docs)]
 
+mod by_tls;
 mod place;
+mod plans;
 mod programs;
 mod relay;
 mod secrets;
 mod server;
+mod sweep;
 
 pub use nix::sys::signal::Signal;
+pub use plans::{golden, no_secret_in_the_open, show};
 pub use programs::{installed, not_tried};
 pub use server::{Server, chosen, spec};
+pub use sweep::Sweep;

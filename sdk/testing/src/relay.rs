@@ -1,81 +1,132 @@
-//! The way to a server's socket that the host has for an engine.
+//! The way to a server that the host has for an engine, which can be cut at any message.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 
+/// What of a message is lost with the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lost {
+    /// The message itself: the server never hears it.
+    Request,
+    /// The server's answer to it.
+    Answer,
+}
+
+#[derive(Clone, Copy)]
+enum State {
+    Open,
+    /// So many messages pass before the one that is the last.
+    Cut(usize, Lost),
+    /// The last message is under way, and its answer is not to come.
+    Last,
+    /// Nothing passes any more.
+    Closed,
+}
+
 /// What the host does: it carries an address that the engine knows to the server's socket.
-pub fn relay(socket: PathBuf) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
-    let address = listener.local_addr().expect("its address");
-    thread::spawn(move || {
-        for client in listener.incoming().flatten() {
-            // Without a server the client is cut off.
-            if let Ok(server) = UnixStream::connect(&socket) {
-                carry(client, server).expect("a relay");
+pub struct Relay {
+    address: SocketAddr,
+    state: Arc<Mutex<State>>,
+}
+
+impl Relay {
+    pub fn to(socket: PathBuf) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
+        let address = listener.local_addr().expect("its address");
+        let state = Arc::new(Mutex::new(State::Open));
+        let shared = Arc::clone(&state);
+        thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                // Without a server the client is cut off.
+                if let Ok(server) = UnixStream::connect(&socket) {
+                    carry(client, server, &shared).expect("a relay");
+                }
             }
-        }
-    });
-    address
+        });
+        Self { address, state }
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Cut it at a message: the first is number 0. Nothing passes after that, as if the one who calls had died.
+    pub fn cut(&self, message: usize, lost: Lost) {
+        *locked(&self.state) = State::Cut(message, lost);
+    }
+
+    /// Let everything pass again. Answers whether it was cut.
+    pub fn open(&self) -> bool {
+        let was = std::mem::replace(&mut *locked(&self.state), State::Open);
+        matches!(was, State::Last | State::Closed)
+    }
 }
 
-/// The same where the host speaks TLS to the server, beside the address where it does not: `openssl s_client` does it, a
-/// process for each connection.
-pub fn relay_by_tls(port: u16, server: &[&str]) {
-    let listener = TcpListener::bind(("127.0.1.1", port)).expect("a listener");
-    let server: Vec<String> = server.iter().map(|&text| text.into()).collect();
-    thread::spawn(move || {
-        for client in listener.incoming().flatten() {
-            let mut tls = Command::new("openssl");
-            tls.args(["s_client", "-quiet"]).args(&server);
-            carry_by(client, tls).expect("a relay");
-        }
-    });
+fn locked(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().expect("nobody panics with it")
 }
 
-/// The process ends when one of the two does.
-fn carry_by(client: TcpStream, mut tls: Command) -> io::Result<()> {
-    client.set_nodelay(true)?;
-    let piped = tls.stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut tls = piped.stderr(Stdio::null()).spawn()?;
-    let (Some(mut to_server), Some(mut from_server)) = (tls.stdin.take(), tls.stdout.take()) else {
-        return Err(io::ErrorKind::BrokenPipe.into());
+/// Whether a message of the client's may pass. What it sends at once is one, which is how drivers write.
+fn may_pass(state: &Mutex<State>) -> bool {
+    let mut state = locked(state);
+    let (next, passes) = match *state {
+        State::Open => (State::Open, true),
+        State::Cut(0, Lost::Request) => (State::Closed, false),
+        State::Cut(0, Lost::Answer) => (State::Last, true),
+        State::Cut(more, lost) => (State::Cut(more - 1, lost), true),
+        State::Last | State::Closed => (State::Closed, false),
     };
-    let (mut from_client, mut to_client) = (client.try_clone()?, client);
-    let sender = thread::spawn(move || copy(&mut from_client, &mut to_server));
-    let pid = nix::unistd::Pid::from_raw(i32::try_from(tls.id()).expect("a pid"));
-    thread::spawn(move || {
-        copy(&mut from_server, &mut to_client);
-        to_client.shutdown(Shutdown::Both)
-    });
-    thread::spawn(move || {
-        drop(sender.join());
-        // It waits for the server's end otherwise, which waits for its.
-        let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
-        tls.wait()
-    });
-    Ok(())
+    *state = next;
+    passes
 }
 
-/// Piece by piece: between a pipe and a socket the kernel would wait for more.
-fn copy(from: &mut dyn Read, to: &mut dyn Write) {
-    drop(io::copy(from, to));
+/// Whether what the server says may pass.
+fn may_answer(state: &Mutex<State>) -> bool {
+    let mut state = locked(state);
+    match *state {
+        State::Open | State::Cut(..) => true,
+        State::Last | State::Closed => {
+            *state = State::Closed;
+            false
+        }
+    }
 }
 
-fn carry(client: TcpStream, server: UnixStream) -> io::Result<()> {
+fn carry(client: TcpStream, server: UnixStream, state: &Arc<Mutex<State>>) -> io::Result<()> {
     client.set_nodelay(true)?;
     let (mut from_client, mut to_client) = (client.try_clone()?, client);
     let (mut from_server, mut to_server) = (server.try_clone()?, server);
+    let (there, back) = (Arc::clone(state), Arc::clone(state));
     thread::spawn(move || {
-        drop(io::copy(&mut from_client, &mut to_server));
+        let end = pass(&mut from_client, &mut to_server, || may_pass(&there));
+        if !end {
+            drop(from_client.shutdown(Shutdown::Both));
+        }
         to_server.shutdown(Shutdown::Write)
     });
     thread::spawn(move || {
-        drop(io::copy(&mut from_server, &mut to_client));
+        pass(&mut from_server, &mut to_client, || may_answer(&back));
         to_client.shutdown(Shutdown::Both)
     });
     Ok(())
+}
+
+/// Pass on what comes, as long as it may. Answers whether it came to its end by itself.
+fn pass(from: &mut impl Read, to: &mut impl Write, may: impl Fn() -> bool) -> bool {
+    let mut buffer = [0; 64 << 10];
+    loop {
+        match from.read(&mut buffer) {
+            Ok(0) | Err(_) => return true,
+            Ok(_) if !may() => return false,
+            Ok(read) => {
+                if to.write_all(&buffer[..read]).is_err() {
+                    return true;
+                }
+            }
+        }
+    }
 }

@@ -9,12 +9,13 @@ use std::time::{Duration, Instant};
 
 use berth_sdk::Error;
 use berth_sdk::engine::{Credentials, Instance, Login, MemberAddress, Provisioning};
-use berth_sdk::types::{self, Endpoint, Member, NodeSize, Setting, Spec, Workload};
+use berth_sdk::types::{self, Endpoint, Member, Setting, Spec, Workload};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::by_tls::carry_by_tls;
 use crate::place::Place;
-use crate::relay::{relay, relay_by_tls};
+use crate::relay::Relay;
 use crate::secrets;
 
 /// How long anything may take on a busy machine before it counts as never.
@@ -29,6 +30,7 @@ pub struct Server<E> {
     pub instance: Instance,
     workload: Workload,
     place: Place,
+    relays: Vec<Relay>,
     programs: Box<dyn Fn(&str) -> PathBuf + Send + Sync>,
     process: Option<Child>,
     engine: PhantomData<fn() -> E>,
@@ -41,16 +43,7 @@ pub fn spec(version: &str) -> Spec {
         name: "real one".into(),
         slug: "real-one".into(),
         version: version.into(),
-        node: NodeSize {
-            cpu_millis: 1000,
-            memory_bytes: 512 << 20,
-        },
-        storage_bytes: 1 << 30,
-        members: 1,
-        user: None,
-        database: None,
-        settings: Vec::new(),
-        init_settings: Vec::new(),
+        ..Spec::of_size(512 << 20, 1 << 30)
     }
 }
 
@@ -82,9 +75,10 @@ impl<E: Provisioning + Credentials> Server<E> {
             let address = format!("{}:{}", endpoint.host, endpoint.port);
             place.put(format!("endpoint:{}", endpoint.name), address);
         }
+        let (members, relays) = reached(member, &place);
         let instance = Instance {
             spec,
-            members: addresses(member, &place),
+            members,
             endpoints,
             secrets,
         };
@@ -92,6 +86,7 @@ impl<E: Provisioning + Credentials> Server<E> {
             instance,
             workload,
             place,
+            relays,
             programs: Box::new(programs),
             process: None,
             engine: PhantomData,
@@ -294,6 +289,11 @@ impl<E: Provisioning + Credentials> Server<E> {
         text[begin..end].to_owned()
     }
 
+    /// The way to its first port.
+    pub(crate) fn relay(&self) -> &Relay {
+        self.relays.first().expect("a port with a socket")
+    }
+
     fn initialise(&mut self) {
         let member = the_one(&self.workload);
         self.place.write(&member.files);
@@ -354,30 +354,32 @@ fn endpoint(planned: &types::EndpointPlan, place: &Place) -> Endpoint {
     }
 }
 
-/// By its socket where it makes one, as the host prefers it, otherwise by its port; and each by TLS too.
-fn addresses(member: &Member, place: &Place) -> Vec<MemberAddress> {
-    let reached = |port: &types::Port| {
-        let address = match &port.socket {
-            Some(name) => {
-                let run = PathBuf::from(place.value("run"));
-                let socket = run.join(place.filled(name, false));
-                let by_tls = socket.to_string_lossy().into_owned();
-                let plain = relay(socket);
-                relay_by_tls(plain.port(), &["-unix", &by_tls]);
-                plain.to_string()
-            }
-            None => {
-                let number = place.port(&port.name);
-                let plain = format!("127.0.0.1:{number}");
-                relay_by_tls(number, &["-connect", &plain]);
-                plain
-            }
-        };
-        MemberAddress {
-            member: member.name.clone(),
-            port_name: port.name.clone(),
-            address,
+/// Its ports as an engine reaches them: by a socket where there is one, as the host prefers it.
+fn reached(member: &Member, place: &Place) -> (Vec<MemberAddress>, Vec<Relay>) {
+    let mut relays = Vec::new();
+    let mut address = |port: &types::Port| match &port.socket {
+        Some(name) => {
+            let run = PathBuf::from(place.value("run"));
+            let socket = run.join(place.filled(name, false));
+            let by_tls = socket.to_string_lossy().into_owned();
+            let relay = Relay::to(socket);
+            carry_by_tls(relay.address().port(), &["-unix", &by_tls]);
+            let address = relay.address().to_string();
+            relays.push(relay);
+            address
+        }
+        None => {
+            let number = place.port(&port.name);
+            let address = format!("127.0.0.1:{number}");
+            carry_by_tls(number, &["-connect", &address]);
+            address
         }
     };
-    member.ports.iter().map(reached).collect()
+    let members = member.ports.iter().map(|port| MemberAddress {
+        member: member.name.clone(),
+        port_name: port.name.clone(),
+        address: address(port),
+    });
+    let members = members.collect();
+    (members, relays)
 }

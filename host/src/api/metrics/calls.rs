@@ -1,8 +1,11 @@
 //! Calls into plugins, counted as they end.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
@@ -16,6 +19,7 @@ const BUCKETS: [f64; 12] = [
 pub struct Calls {
     ended: Family<Ended, Counter>,
     seconds: Family<Asked, Histogram>,
+    memory: Family<Asked, Gauge<u64, AtomicU64>>,
 }
 
 /// Names of plugins and functions: as many as are installed, and as the contract has.
@@ -37,6 +41,7 @@ impl Default for Calls {
         Self {
             ended: Family::default(),
             seconds: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
+            memory: Family::default(),
         }
     }
 }
@@ -63,6 +68,16 @@ impl Calls {
         seconds.observe(took.as_secs_f64());
     }
 
+    /// Memory of a call's sandbox at its end; the largest is shown.
+    pub fn held(&self, plugin: &str, function: &'static str, bytes: usize) {
+        let asked = Asked {
+            plugin: plugin.to_owned(),
+            function,
+        };
+        let most = self.memory.get_or_create(&asked);
+        most.inner().fetch_max(bytes as u64, Ordering::Relaxed);
+    }
+
     pub(super) fn register(&self, registry: &mut Registry) {
         registry.register(
             "plugin_calls",
@@ -73,6 +88,11 @@ impl Calls {
             "plugin_call_seconds",
             "Time from the beginning of a call into a plugin to its end",
             self.seconds.clone(),
+        );
+        registry.register(
+            "plugin_call_memory_bytes",
+            "Most memory that the sandbox of a call had at its end, since the host was started",
+            self.memory.clone(),
         );
     }
 }

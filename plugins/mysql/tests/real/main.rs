@@ -10,7 +10,7 @@ use berth_plugin_mysql::MySql;
 use berth_sdk::engine::users::Users;
 use berth_sdk::engine::{Credentials, Login, Provisioning, Role};
 use berth_sdk::types::Error;
-use berth_sdk_testing::{Signal, not_tried};
+use berth_sdk_testing::{Signal, Sweep, not_tried};
 
 use server::{Program, Server, program};
 
@@ -38,6 +38,20 @@ fn names_are_in_lower_case_where_that_was_chosen() {
     let names: Vec<_> = all.iter().map(|database| &*database.name).collect();
     assert_eq!(names, ["real_one", "shop", "stock"]);
     server.restart();
+}
+
+#[test]
+fn what_was_cut_off_is_mended_by_its_repetition() {
+    let Some(program) = required() else {
+        return;
+    };
+    let mut server = Server::start(program, &[]);
+    server.bootstrap();
+    server.sweep(&Sweep {
+        database: "cut_here",
+        makes_databases: true,
+        setting: ("wait_timeout", ["600", "700"]),
+    });
 }
 
 /// None where this machine has no server and may pass over what it cannot try.

@@ -16,7 +16,7 @@ use std::thread;
 use berth_plugin_postgresql::PostgreSql;
 use berth_sdk::engine::{Catalog, Credentials, Login, Provisioning, Role};
 use berth_sdk::types::Error;
-use berth_sdk_testing::Signal;
+use berth_sdk_testing::{Signal, Sweep};
 
 use server::{Server, programs};
 
@@ -35,6 +35,20 @@ fn lives_with_every_version_installed() {
         for (programs, version) in installed {
             scope.spawn(move || a_life(&version, Server::start(&version, programs)));
         }
+    });
+}
+
+#[test]
+fn what_was_cut_off_is_mended_by_its_repetition() {
+    let mut versions = PostgreSql::describe().versions.into_iter();
+    let newest = versions.find_map(|version| Some((programs(&version.label)?, version.label)));
+    let (programs, version) = newest.expect("a PostgreSQL; see scripts/install-servers.sh");
+    let mut server = Server::start(&version, programs);
+    server.bootstrap();
+    server.sweep(&Sweep {
+        database: "cut_here",
+        makes_databases: true,
+        setting: ("work_mem", ["8", "9"]),
     });
 }
 

@@ -11,7 +11,7 @@ use std::thread;
 use berth_plugin_redis::Redis;
 use berth_sdk::engine::{Catalog, Credentials, Login, Provisioning, Role};
 use berth_sdk::types::Error;
-use berth_sdk_testing::Signal;
+use berth_sdk_testing::{Signal, Sweep};
 
 use server::{Server, programs};
 
@@ -30,6 +30,21 @@ fn lives_with_every_version_installed() {
         for (programs, version) in installed {
             scope.spawn(move || a_life(&version, Server::start(&version, programs)));
         }
+    });
+}
+
+#[test]
+fn what_was_cut_off_is_mended_by_its_repetition() {
+    // A test that finds none fails above.
+    let Some(programs) = programs("7.2") else {
+        return;
+    };
+    let mut server = Server::start("7.2", programs);
+    server.bootstrap();
+    server.sweep(&Sweep {
+        database: "keyspace",
+        makes_databases: false,
+        setting: ("timeout", ["600", "700"]),
     });
 }
 
