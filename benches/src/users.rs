@@ -1,13 +1,14 @@
 //! What it takes to list and to change a database's users over the API, with sessions that are kept between calls and
-//! without, beyond what the same statements take on an open connection to the same server. And what the trigger
-//! that shares what is made later adds to the making of a table.
+//! without, beyond what the same statements take on an open connection to the same server. A fresh session is measured
+//! beside a new one of the server's own client, which is as good as it gets: the server begins a process for either. And
+//! what the trigger that shares what is made later adds to the making of a table.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::create::wanted;
 use crate::host::{Host, directory};
@@ -50,11 +51,12 @@ struct Open {
     output: BufReader<ChildStdout>,
 }
 
-/// Times over the API and on the open connection, of the same.
+/// Times over the API, on the open connection, and on one that is opened for it, of the same.
 struct Beside {
     what: &'static str,
     api: Samples,
     open: Samples,
+    anew: Samples,
 }
 
 pub async fn run() {
@@ -83,7 +85,16 @@ pub async fn run() {
 
     let mut table = Table::new(
         "users over the API, beyond the same statements on an open connection",
-        &["session", "what", "API", "p95", "open", "p95", "beyond"],
+        &[
+            "session",
+            "what",
+            "API",
+            "p95",
+            "open",
+            "p95",
+            "beyond",
+            "psql anew",
+        ],
     );
     let mut worst = Vec::new();
     for (name, config) in [("fresh", FRESH), ("kept", "")] {
@@ -100,6 +111,7 @@ pub async fn run() {
                 show(beside.open.median()),
                 show(beside.open.quantile(0.95)),
                 show(beyond),
+                show(beside.anew.median()),
             ]);
         }
         worst.push(most);
@@ -108,6 +120,10 @@ pub async fn run() {
     table.note(format!(
         "medians of {TIMES} alternating rounds; the API's times include HTTP, the key's check and the target's word on where the server is"
     ));
+    table.note(
+        "psql anew: the same by psql, with a connection of its own for each, over the same socket"
+            .into(),
+    );
     table.target(
         worst[0] <= MOST_FRESH,
         "a fresh session: at most 8 ms beyond",
@@ -144,7 +160,7 @@ impl Place {
             .env("PGPASSWORD", secrets["superuser"].expose())
             .env(
                 "PGOPTIONS",
-                "-c search_path=pg_catalog -c client_min_messages=warning",
+                "-c search_path=pg_catalog -c client_min_messages=error",
             )
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -165,6 +181,7 @@ impl Place {
             what,
             api: Samples::default(),
             open: Samples::default(),
+            anew: Samples::default(),
         });
         let bob = format!("{}/bob", self.path);
         for round in 0..TIMES + UNCOUNTED {
@@ -183,8 +200,12 @@ impl Place {
                     host.rdb("GET", &self.path, &Value::Null).await;
                 })
                 .await;
-            let took = open.send(&format!("{USERS} ORDER BY rolname"));
-            list.open.keep(counts, took);
+            let ask = format!("{USERS} ORDER BY rolname");
+            list.open.keep(counts, open.send(&ask));
+            let took = open.anew(|open| {
+                let _took = open.send(&ask);
+            });
+            list.anew.keep(counts, took);
             let body = json!({ "password": format!("Correct-horse-{round}") });
             for (beside, body, sql) in [
                 (rank, json!({ "is_admin": admin }), grant),
@@ -197,6 +218,10 @@ impl Place {
                     })
                     .await;
                 beside.open.keep(counts, open.change(sql));
+                let took = open.anew(|open| {
+                    let _took = open.change(sql);
+                });
+                beside.anew.keep(counts, took);
             }
         }
         all
@@ -217,6 +242,14 @@ impl Open {
             }
         }
         panic!("psql ended: {sql}");
+    }
+
+    /// How long this takes on a connection that is opened for it.
+    fn anew(&mut self, work: impl FnOnce(&mut Self)) -> Duration {
+        let begun = Instant::now();
+        writeln!(self.input, "\\c").expect("told");
+        work(self);
+        begun.elapsed()
     }
 
     /// The whole of a change, as the engine makes it.
