@@ -6,6 +6,8 @@
 mod next;
 mod patience;
 
+use std::sync::atomic::AtomicBool;
+
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{Mutex, Notify};
 use tokio_util::sync::CancellationToken;
@@ -41,6 +43,8 @@ pub struct Driver<'a> {
     /// Says that the record may have changed.
     pub poke: &'a Notify,
     pub stopping: &'a CancellationToken,
+    /// Others wait for a driver.
+    pub crowded: &'a AtomicBool,
     pub looks: Looks,
     /// The newest reason for a pause, as it was given and as it is recorded: most pauses repeat it.
     pub reason: Mutex<Option<(String, String)>>,

@@ -4,6 +4,7 @@
 //! operations are found the same way. A wake-up carries nothing; it only means "look again".
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -47,6 +48,8 @@ struct Shared {
     config: NodeConfig,
     process: Uuid,
     untouched: Mutex<BTreeMap<OperationId, String>>,
+    /// Operations are ready that no driver is free for.
+    crowded: AtomicBool,
 }
 
 /// What the executor knows of the open operations. Only a cache: it may be lost at any time.
@@ -79,6 +82,7 @@ impl Executor {
                 config,
                 process: Uuid::new_v4(),
                 untouched: Mutex::default(),
+                crowded: AtomicBool::default(),
             }),
         }
     }
@@ -207,7 +211,7 @@ impl Executor {
         board.promote_due();
         while board.driving.len() < self.shared.config.concurrency.max(1) {
             let Some(id) = board.ready.pop_front() else {
-                return;
+                break;
             };
             let poke = Arc::new(Notify::new());
             board.driving.insert(id, poke.clone());
@@ -216,6 +220,8 @@ impl Executor {
             let task = drivers.spawn(async move { executor.drive(id, &poke, &stop).await });
             board.tasks.insert(task.id(), id);
         }
+        let crowded = !board.ready.is_empty();
+        self.shared.crowded.store(crowded, Ordering::Relaxed);
     }
 
     async fn drive(&self, id: OperationId, poke: &Notify, stopping: &CancellationToken) -> Verdict {
@@ -246,6 +252,7 @@ impl Executor {
             journal: &journal,
             poke,
             stopping,
+            crowded: &shared.crowded,
             looks: Looks::default(),
             reason: tokio::sync::Mutex::default(),
         };

@@ -276,36 +276,6 @@ async fn what_a_newer_berth_recorded_is_left_as_it_is_and_reported() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_more_operations_are_driven_at_once_than_allowed_and_all_get_their_turn() {
-    let mut machine = Machine::new();
-    machine.config.concurrency = 3;
-    let node = started(&machine).await;
-    let mut accepted = Vec::new();
-    for number in 0..40 {
-        accepted.push(node.create(&format!("many-{number}")).await.unwrap().1.id);
-    }
-    let mut most = 0;
-    loop {
-        let open = node.repo.open_operations().await.unwrap();
-        let mut held = 0;
-        for id in &open {
-            held += usize::from(node.operation(*id).await.claim.is_some());
-        }
-        most = most.max(held);
-        if open.is_empty() {
-            break;
-        }
-        sleep(Duration::from_millis(1)).await;
-    }
-    assert_eq!(most, 3);
-    for id in accepted {
-        assert_eq!(node.operation(id).await.status, OperationStatus::Succeeded);
-    }
-    assert_eq!(machine.world.live_count(), 40);
-    assert_eq!(machine.world.violations(), Vec::<String>::new());
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_stopping_host_lets_go_and_the_next_one_goes_on_at_once() {
     for hangs in [false, true] {
         let machine = Machine::new();

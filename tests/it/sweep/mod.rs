@@ -4,6 +4,7 @@
 
 mod bringing_back;
 mod cases;
+mod crowd;
 mod rows;
 mod scenario;
 mod supervision;

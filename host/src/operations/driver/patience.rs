@@ -3,6 +3,7 @@
 
 use std::future::{Future, pending};
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -23,6 +24,9 @@ pub const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 /// Shorter pauses are waited out here, without a commit; longer ones are stored, and nobody waits.
 const PARK_FROM: Duration = Duration::from_secs(2);
+/// While others wait for a driver, nobody keeps one to wait with, and nobody is back sooner: what never gets ready must
+/// not hold up the rest.
+const CROWDED_PAUSE: Duration = Duration::from_millis(500);
 
 /// What came of letting a step act.
 pub enum Acted<T> {
@@ -44,6 +48,10 @@ impl Driver<'_> {
         let mut pause = after
             .unwrap_or_else(|| backoff(context.attempt, LONGEST_PAUSE))
             .clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
+        let crowded = self.crowded.load(Ordering::Relaxed);
+        if crowded {
+            pause = pause.max(CROWDED_PAUSE);
+        }
         if let (Some(deadline), false) = (
             operation.deadline,
             operation.status == OperationStatus::Unwinding,
@@ -51,7 +59,7 @@ impl Driver<'_> {
         {
             pause = pause.min(self.config.clock.until(deadline));
         }
-        if pause >= PARK_FROM {
+        if crowded || pause >= PARK_FROM {
             let then = self.config.clock.after(pause);
             info!(step = context.step, "waits until {then}: {why}");
             self.journal
