@@ -141,11 +141,11 @@ impl Hierarchy {
             Version::Two => {
                 let mut problem = None;
                 for dir in self.own.ancestors() {
-                    let (enabled, refused) = enable(dir, &self.controllers);
-                    if !enabled.is_empty() {
-                        return Ok(seat(dir, enabled));
+                    match enable(dir, &self.controllers) {
+                        Ok(enabled) if !enabled.is_empty() => return Ok(seat(dir, enabled)),
+                        Ok(_) => {}
+                        Err(refused) => problem = problem.or(Some(refused)),
                     }
-                    problem = problem.or(refused);
                     if dir == self.mount {
                         break;
                     }
@@ -156,34 +156,36 @@ impl Hierarchy {
     }
 }
 
-/// Let controllers be used below a group of version 2. Answers those that can be, and why one cannot.
-pub fn enable(dir: &Path, controllers: &[Controller]) -> (Vec<Controller>, Option<String>) {
-    let file = dir.join("cgroup.subtree_control");
-    let there = words(&file);
-    let mut problem = None;
-    let enabled = controllers
-        .iter()
-        .copied()
-        .filter(|controller| {
-            if there.iter().any(|name| name == controller.name()) {
-                return true;
-            }
-            let change = format!("+{}", controller.name());
-            match set(dir, "cgroup.subtree_control", &change) {
-                Ok(()) => true,
-                Err(error) => {
-                    problem = Some(match error.kind() {
-                        ErrorKind::ResourceBusy => {
-                            "the group that Berth runs in has processes of its own".to_owned()
-                        }
-                        _ => format!("{}: {error}", controller.name()),
-                    });
-                    false
-                }
-            }
-        })
-        .collect();
-    (enabled, problem)
+/// Let controllers be used below a group of version 2: all that it has been given itself. Answers them, or why they
+/// cannot be used there.
+///
+/// Never below a group with processes of its own, but for the root. The kernel refuses `memory` there and may take the
+/// others all the same: then the group becomes a threaded one, and no process can join what is made below it
+/// ("No Internal Process Constraint" and "Threads" in the kernel's cgroup-v2 document). So it is one write, whole or not.
+pub fn enable(dir: &Path, controllers: &[Controller]) -> Result<Vec<Controller>, String> {
+    if is_populated(dir) {
+        return Err("the group that Berth runs in has processes of its own".to_owned());
+    }
+    let named = |names: &[String], c: Controller| names.iter().any(|name| name == c.name());
+    let there = words(&dir.join("cgroup.subtree_control"));
+    let given = words(&dir.join("cgroup.controllers"));
+    // A group that does not say what it was given is asked for all.
+    let is_given = |c: &Controller| given.is_empty() || named(&given, *c);
+    let (on, rest): (Vec<_>, Vec<_>) = controllers.iter().partition(|c| named(&there, **c));
+    let off: Vec<Controller> = rest.into_iter().filter(is_given).collect();
+    if !off.is_empty() {
+        let change: Vec<String> = off.iter().map(|c| format!("+{}", c.name())).collect();
+        set(dir, "cgroup.subtree_control", &change.join(" "))
+            .map_err(|error| format!("{}: {error}", change.join(" ")))?;
+    }
+    Ok([on, off].concat())
+}
+
+/// Whether processes are in the group itself; only the root, which has no type, may have both them and groups below.
+fn is_populated(dir: &Path) -> bool {
+    let is_root = !dir.join("cgroup.type").exists();
+    let processes = fs::read_to_string(dir.join("cgroup.procs"));
+    !is_root && processes.is_ok_and(|processes| !processes.trim().is_empty())
 }
 
 /// Write a setting of a group.

@@ -107,8 +107,13 @@ fn version_2_takes_the_nearest_group_that_lets_it() {
         own: dir("slice/unit"),
         controllers: ALL.to_vec(),
     };
-    // A directory in the place of the file cannot be written to, as a group with processes cannot.
-    make(root.path(), &["slice/unit/cgroup.subtree_control"]);
+    for name in ["", "slice", "slice/unit"] {
+        set(&dir(name), "cgroup.controllers", "cpu memory pids").unwrap();
+    }
+    // The kernel takes some controllers even there, but nobody could join what is made below.
+    set(&dir("slice/unit"), "cgroup.type", "domain\n").unwrap();
+    set(&dir("slice/unit"), "cgroup.procs", "4711\n").unwrap();
+    set(&dir("slice/unit"), "cgroup.subtree_control", "").unwrap();
     set(&dir("slice"), "cgroup.subtree_control", "memory pids cpu\n").unwrap();
     let seat = hierarchy.seat().unwrap();
     assert_eq!((seat.dir, seat.controllers), (dir("slice"), ALL.to_vec()));
@@ -116,6 +121,7 @@ fn version_2_takes_the_nearest_group_that_lets_it() {
         read(&dir("slice"), "cgroup.subtree_control"),
         "memory pids cpu\n"
     );
+    assert_eq!(read(&dir("slice/unit"), "cgroup.subtree_control"), "");
 
     // Where none of them lets it, that is the answer, and nothing above the mount is asked.
     fs::remove_file(dir("slice/cgroup.subtree_control")).unwrap();
@@ -129,10 +135,17 @@ fn version_2_takes_the_nearest_group_that_lets_it() {
 #[test]
 fn controllers_that_are_off_are_switched_on() {
     let root = tempfile::tempdir().unwrap();
-    set(root.path(), "cgroup.subtree_control", "memory cpu").unwrap();
-    let (enabled, problem) = enable(root.path(), &ALL);
-    assert_eq!((enabled, problem), (ALL.to_vec(), None));
-    assert_eq!(read(root.path(), "cgroup.subtree_control"), "+pids");
+    set(root.path(), "cgroup.controllers", "cpu memory pids").unwrap();
+    set(root.path(), "cgroup.subtree_control", "cpu").unwrap();
+    let mut enabled = enable(root.path(), &ALL).unwrap();
+    enabled.sort_by_key(|controller| controller.name());
+    assert_eq!(
+        enabled,
+        [Controller::Cpu, Controller::Memory, Controller::Pids]
+    );
+    // All at once, or the kernel might take some and refuse others.
+    let written = read(root.path(), "cgroup.subtree_control");
+    assert!(["+memory +pids", "+pids +memory"].contains(&written.as_str()));
 }
 
 #[test]

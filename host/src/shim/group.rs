@@ -279,7 +279,10 @@ impl Part {
             make_dir(&parent)?;
             let (enabled, problem) = match self.version {
                 Version::One => (self.controllers.clone(), None),
-                Version::Two => cgroup::enable(&parent, &self.controllers),
+                Version::Two => match cgroup::enable(&parent, &self.controllers) {
+                    Ok(enabled) => (enabled, None),
+                    Err(why) => (Vec::new(), Some(why)),
+                },
             };
             tries += 1;
             match make_dir(&self.dir) {
