@@ -176,7 +176,7 @@ pub fn address_of(extensions: &Extensions) -> IpAddr {
 }
 
 /// What belongs to one subscriber: an address, and with IPv6 the 64 bits that everybody has to themselves.
-fn network(address: IpAddr) -> IpAddr {
+pub fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => address.into(),
         IpAddr::V6(address) => {

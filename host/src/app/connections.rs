@@ -17,6 +17,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use crate::api::network;
+
 /// What a client must take in each stretch of `write_timeout` for which more is waiting to be written to it: slower than
 /// any line that people have, and fast enough that nobody holds an answer for long.
 const LEAST_BYTES: usize = 64 << 10;
@@ -89,7 +91,7 @@ impl Connections {
     }
 
     fn enter(&self, address: IpAddr) -> Option<Place> {
-        let address = address.to_canonical();
+        let address = network(address);
         let mut by_address = self.open.by_address();
         let all: usize = usize::try_from(self.open.gauge.get()).unwrap_or(0);
         let here = by_address.get(&address).copied().unwrap_or(0);
@@ -270,6 +272,11 @@ mod tests {
         drop(first);
         let fourth = connections.enter(here).unwrap();
         drop((second, third, fourth));
+        // A subscriber of IPv6 has 64 bits of addresses.
+        let of_one = |last: u16| IpAddr::from([0x2001, 0xdb8, 0, 7, 0, 0, 0, last]);
+        let both = (connections.enter(of_one(1)), connections.enter(of_one(2)));
+        assert!(connections.enter(of_one(3)).is_none());
+        drop(both);
         assert_eq!(connections.open.gauge.get(), 0);
         assert!(connections.open.by_address().is_empty());
     }
