@@ -20,6 +20,7 @@ pub mod users;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
 use tracing::Instrument;
 
@@ -41,6 +42,10 @@ pub use users::PrivilegeQuery;
 
 /// What lists can be asked for.
 pub use crate::store::view::{Cursor, InstanceQuery, OperationQuery, Order, OrderBy};
+
+/// How many may wait for their turn with the users of one instance.
+const MOST_IN_LINE: usize = 64;
+const IN_LINE_AGAIN: Duration = Duration::from_secs(5);
 
 /// Everything that can be asked of Berth. Clones are the same one.
 #[derive(Clone)]
@@ -144,16 +149,21 @@ impl Control {
         }
     }
 
-    fn password_lock(&self, id: InstanceId) -> Arc<tokio::sync::Mutex<()>> {
+    /// Held by one at a time. Whoever asked and hung up still has his turn, so there is an end to how many wait.
+    fn password_lock(&self, id: InstanceId) -> Result<Arc<tokio::sync::Mutex<()>>> {
         let locks = &self.0.password_locks;
         let mut locks = locks.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(lock) = locks.get(&id).and_then(Weak::upgrade) {
-            return lock;
+            if Arc::strong_count(&lock) > MOST_IN_LINE {
+                let message = "too many requests wait for this database to answer";
+                return Err(Error::retry(IN_LINE_AGAIN, message));
+            }
+            return Ok(lock);
         }
         locks.retain(|_, lock| lock.strong_count() > 0);
         let lock = Arc::default();
         locks.insert(id, Arc::downgrade(&lock));
-        lock
+        Ok(lock)
     }
 }
 
