@@ -8,7 +8,7 @@ use berth_sdk::{Error, Result};
 use crate::bootstrap::prepare;
 use crate::grants::{Account, Grants, quoted};
 use crate::hash::Plugin;
-use crate::names::{ADMINS, check_user, literal};
+use crate::names::{self, ADMINS, check_user, literal};
 use crate::session::{Session, failure, number, text, with};
 use crate::wire::Failure;
 
@@ -73,6 +73,11 @@ pub fn change(
 /// One statement, which the server does whole or not at all. What has it as its definer would run no more: that is said
 /// before anything is changed.
 pub fn delete(instance: &Instance, name: &str) -> Result<()> {
+    if name == names::user(&instance.spec) {
+        return Err(Error::conflict(format!(
+            "'{name}' is the instance's first user, which it is reached with; it can be changed and not deleted"
+        )));
+    }
     with(instance, |session| {
         let grants = Grants::read(session)?;
         if let Err(absent) = known(&grants, name) {

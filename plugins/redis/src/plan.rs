@@ -134,6 +134,8 @@ fn configuration(spec: &Spec) -> String {
         ("enable-debug-command", "no"),
         ("enable-protected-configs", "no"),
         ("enable-module-command", "no"),
+        // What a client has restored is looked through first: made with intent, it could take over the server.
+        ("sanitize-dump-payload", "clients"),
         // Logs go to standard output; the target keeps and rotates them.
         ("daemonize", "no"),
         ("logfile", "\"\""),

@@ -78,6 +78,9 @@ fn come_and_go(server: &Server) {
         let refused = MySql::change_user(it(), own.into(), Some("x".into()), None);
         assert!(matches!(refused, Err(Error::NotFound(_))), "{refused:?}");
     }
+    // The one that the instance is reached with stays.
+    let refused = MySql::delete_user(it(), name("app_user"));
+    assert!(matches!(refused, Err(Error::Conflict(_))), "{refused:?}");
     assert_eq!(names(server), [(name("app_user"), true)]);
 }
 
