@@ -171,7 +171,13 @@ async fn other_offer(host: &Host) -> (Value, Value) {
     let region = "/rdb/v1/regions/fr-par";
     let engines = host.get(&format!("{region}/database-engines")).await;
     let engines = engines.expect(200);
-    let versions = engines["engines"][0]["versions"].as_array().unwrap();
+    let all = engines["engines"].as_array().unwrap();
+    let mut versions = all
+        .iter()
+        .filter_map(|engine| engine["versions"].as_array());
+    // The first that can run here: what cannot is shown too, and disabled.
+    let any = |versions: &&Vec<Value>| versions.iter().any(|v| v["disabled"] == false);
+    let versions = versions.find(any).expect("an engine that can run here");
     let offered = versions
         .iter()
         .filter(|version| version["disabled"] == false);

@@ -148,14 +148,17 @@ impl Process {
             .collect()
     }
 
-    /// None when it is gone or a zombie.
+    /// None when it is gone or a zombie. One whose first thread has ended and whose others have not yet is neither: it
+    /// still has its sockets.
     fn read(pid: i32) -> Option<Self> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
-        if fields.next()? == "Z" {
+        let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+        // Fields 3, 4 and 20 of proc(5).
+        let (state, parent, threads) = (fields.first()?, fields.get(1)?, fields.get(17)?);
+        if *state == "Z" && matches!(*threads, "0" | "1") {
             return None;
         }
-        let parent = fields.next()?.parse().ok()?;
+        let parent = parent.parse().ok()?;
         let args = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
         Some(Self {
             pid,
