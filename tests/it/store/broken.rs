@@ -1,7 +1,12 @@
 //! A disk that fails under a store: full, unreadable, torn in the middle of a write, not synced.
 
+use std::time::Duration;
+
 use berth_tests::wait_for;
 use futures::future::join_all;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tokio::time::timeout;
 
 use super::power::look;
 use super::work::{Model, Stand, Step, WRITERS, sizes};
@@ -9,6 +14,8 @@ use super::work::{Model, Stand, Step, WRITERS, sizes};
 const FULL: i32 = nix::libc::ENOSPC;
 const BROKEN: i32 = nix::libc::EIO;
 
+/// Far more than any of it takes.
+const LONGEST: Duration = Duration::from_secs(300);
 /// More than it takes to see where the log ends: the last of them is of a record.
 const READS_OF_OPENING: usize = 10;
 
@@ -71,8 +78,16 @@ async fn struck(stand: &Stand, steps: &[Step], rule: &str) -> (std::process::Out
     })
     .await;
     stand.set_rule(rule);
-    let ended = tokio::task::spawn_blocking(move || child.wait_with_output().unwrap());
-    let output = ended.await.unwrap();
+    let pid = Pid::from_raw(child.id().try_into().unwrap());
+    let mut ended = tokio::task::spawn_blocking(move || child.wait_with_output().unwrap());
+    let output = match timeout(LONGEST, &mut ended).await {
+        Ok(output) => output.unwrap(),
+        Err(_) => {
+            // A store that hangs must not hang its test: how it ended is not as it should then.
+            kill(pid, Signal::SIGKILL).unwrap();
+            ended.await.unwrap()
+        }
+    };
     (output, stand.struck())
 }
 
