@@ -192,6 +192,7 @@ async fn answer(api: &Api, served: RouteFuture<Infallible>, asked: &Asked) -> Re
 
 impl Asked {
     fn of(request: &Request) -> Self {
+        let begun = Instant::now();
         let id = RequestId::of(request.headers());
         let method = request.method().clone();
         let route = request.extensions().get::<MatchedPath>().cloned();
@@ -204,7 +205,7 @@ impl Asked {
             route = route_of(route.as_ref())
         );
         Self {
-            begun: Instant::now(),
+            begun,
             rdb_path: rdb::owns(path).then(|| path.to_owned()),
             id,
             method,

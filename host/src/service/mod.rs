@@ -69,7 +69,7 @@ struct Inner {
     parts: Parts,
     promised: quota::Promised,
     probed: readiness::Probed,
-    /// One at a time may learn or change an instance's password.
+    /// One at a time may learn or change an instance's password, or its users.
     password_locks: Mutex<HashMap<InstanceId, Weak<tokio::sync::Mutex<()>>>>,
 }
 
