@@ -122,8 +122,12 @@ impl Database {
     pub fn apply(&self, mut batch: ::sled::Batch, revision: u64) -> Result<(), StoreError> {
         batch.insert(REVISION_KEY, &revision.to_be_bytes());
         guarded(|| self.0.apply_batch(batch))?;
-        guarded(|| self.0.flush())?;
-        Ok(())
+        self.flush()
+    }
+
+    /// Hand what is applied to the operating system.
+    pub fn flush(&self) -> Result<(), StoreError> {
+        guarded(|| self.0.flush()).map(drop)
     }
 }
 

@@ -8,6 +8,7 @@
 mod check;
 mod database;
 mod files;
+mod rescue;
 mod space;
 mod tail;
 #[cfg(test)]
@@ -26,6 +27,7 @@ use tokio::sync::{oneshot, watch};
 use self::check::{Acknowledged, Note, check_log, looks_cut};
 use self::database::{Cause, Database, broken, unusable};
 use self::files::Files;
+use self::rescue::{Busy, Watch};
 use self::tail::Tail;
 use self::writer::{Request, Writer};
 use super::{Commit, Store, StoreError, Versioned};
@@ -38,6 +40,8 @@ pub struct Sled {
     shared: Arc<Shared>,
     requests: Option<mpsc::Sender<Request>>,
     writer: Option<JoinHandle<()>>,
+    /// Dropped after the writer has ended.
+    watch: Option<Watch>,
 }
 
 struct Shared {
@@ -46,6 +50,8 @@ struct Shared {
     /// Keys of commits that are applied and not yet synced, with the commit's number.
     unsynced: Mutex<HashMap<String, u64>>,
     progress: watch::Sender<Progress>,
+    /// What the writer has sled do.
+    busy: Arc<Busy>,
     /// Last: the directory is given back when the database is closed.
     files: Files,
 }
@@ -92,8 +98,17 @@ impl Sled {
             database: RwLock::new(Some(database)),
             unsynced: Mutex::default(),
             progress,
+            busy: Arc::default(),
             files,
         });
+        let watch = Watch::start(shared.busy.clone(), {
+            let shared = shared.clone();
+            move || {
+                // The writer learns of it itself.
+                drop(shared.with(Database::flush));
+            }
+        });
+        let watch = watch.map_err(Error::internal)?;
         let (requests, inbox) = mpsc::channel();
         let writer = std::thread::Builder::new()
             .name("berth-store".into())
@@ -105,6 +120,7 @@ impl Sled {
             shared,
             requests: Some(requests),
             writer: Some(writer.map_err(Error::internal)?),
+            watch: Some(watch),
         })
     }
 
@@ -211,6 +227,7 @@ impl Drop for Sled {
         {
             tracing::error!("the store's writer ended in a panic");
         }
+        drop(self.watch.take());
         let mut slot = self
             .shared
             .database

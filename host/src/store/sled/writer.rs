@@ -194,7 +194,10 @@ impl Writer {
 
     fn persist(&self, shared: &Shared, batch: ::sled::Batch) -> Result<(), StoreError> {
         let failed = |error: std::io::Error| StoreError::Backend(Box::new(error));
-        shared.with(|database| database.apply(batch, self.revision))?;
+        shared.with(|database| {
+            let apply = || database.apply(batch, self.revision);
+            shared.busy.during(apply)
+        })?;
         // sled's own flush is `sync_file_range` on Linux: it leaves out the file's length and the
         // disk's write cache.
         self.data.sync_data().map_err(failed)?;
