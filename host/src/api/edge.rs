@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use axum::extract::{DefaultBodyLimit, MatchedPath, Request};
+use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use axum::response::{IntoResponse, Response};
-use axum::routing::Route;
+use axum::routing;
 use axum::routing::future::RouteFuture;
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -21,6 +21,7 @@ use tracing::{Instrument, Span, error_span};
 
 use super::callers::{self, Place};
 use super::error::ApiError;
+use super::metrics::Route;
 use super::{Api, auth, held, rdb};
 use crate::model::{Error, OperationId};
 use crate::service::Caller;
@@ -64,7 +65,7 @@ struct Asked {
     begun: Instant,
     id: RequestId,
     method: Method,
-    route: Option<MatchedPath>,
+    route: Route,
     /// Its path, if it is one of the dialect that has bodies of its own for errors.
     rdb_path: Option<String>,
     span: Span,
@@ -77,13 +78,13 @@ pub struct Surround(pub Api);
 #[derive(Clone)]
 pub struct Surrounded {
     api: Api,
-    route: Route,
+    route: routing::Route,
 }
 
-impl Layer<Route> for Surround {
+impl Layer<routing::Route> for Surround {
     type Service = Surrounded;
 
-    fn layer(&self, route: Route) -> Surrounded {
+    fn layer(&self, route: routing::Route) -> Surrounded {
         let api = self.0.clone();
         Surrounded { api, route }
     }
@@ -133,7 +134,7 @@ async fn surround(
     trace::answered(&asked.span, status.as_u16());
     let took = asked.begun.elapsed();
     let http = &api.metrics.http;
-    http.count(&asked.method, asked.pattern(), status, took);
+    http.count(&asked.method, asked.route, status, took);
     response
 }
 
@@ -195,14 +196,14 @@ impl Asked {
         let begun = Instant::now();
         let id = RequestId::of(request.headers());
         let method = request.method().clone();
-        let route = request.extensions().get::<MatchedPath>().cloned();
+        let route = Route::of(request);
         let path = request.uri().path();
         // Of the highest level, so that no line of the log goes without the id, whatever is logged.
         let span = error_span!(
             "request",
             id = id.as_str(),
             %method,
-            route = route_of(route.as_ref())
+            route = route.as_str()
         );
         Self {
             begun,
@@ -212,10 +213,6 @@ impl Asked {
             route,
             span,
         }
-    }
-
-    fn pattern(&self) -> &str {
-        route_of(self.route.as_ref())
     }
 
     /// Give an error its body, now that the request's id is known.
@@ -249,10 +246,6 @@ impl Asked {
         };
         error.render(self.id.as_str())
     }
-}
-
-fn route_of(matched: Option<&MatchedPath>) -> &str {
-    matched.map_or("unmatched", MatchedPath::as_str)
 }
 
 /// Letters, digits and a few marks: nothing that a log or a shell could take for more than a name.

@@ -4,10 +4,13 @@
 mod calls;
 mod now;
 
+use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
+use axum::extract::{MatchedPath, Request};
 use axum::http::{Method, StatusCode};
-use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -57,15 +60,19 @@ struct Ended {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Answered {
     method: &'static str,
-    route: String,
+    route: Route,
     status: u16,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Asked {
     method: &'static str,
-    route: String,
+    route: Route,
 }
+
+/// The pattern that matched, never a path: a path has no end of values.
+#[derive(Clone, Debug)]
+pub struct Route(Option<MatchedPath>);
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Refused {
@@ -126,17 +133,14 @@ impl Metrics {
 }
 
 impl Http {
-    /// `route` is the pattern that matched, never a path: a path has no end of values.
-    pub fn count(&self, method: &Method, route: &str, status: StatusCode, took: Duration) {
-        let asked = Asked {
-            method: known(method),
-            route: route.to_owned(),
-        };
+    pub fn count(&self, method: &Method, route: Route, status: StatusCode, took: Duration) {
+        let method = known(method);
         let answered = Answered {
-            method: asked.method,
-            route: asked.route.clone(),
+            method,
+            route: route.clone(),
             status: status.as_u16(),
         };
+        let asked = Asked { method, route };
         self.requests.get_or_create(&answered).inc();
         self.seconds
             .get_or_create(&asked)
@@ -146,6 +150,36 @@ impl Http {
     pub fn count_refused(&self, met: Met) {
         let limit = met.as_str();
         self.refused.get_or_create(&Refused { limit }).inc();
+    }
+}
+
+impl Route {
+    pub fn of(request: &Request) -> Self {
+        Self(request.extensions().get::<MatchedPath>().cloned())
+    }
+
+    pub fn as_str(&self) -> &str {
+        self.0.as_ref().map_or("unmatched", MatchedPath::as_str)
+    }
+}
+
+impl PartialEq for Route {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl Eq for Route {}
+
+impl Hash for Route {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_str().hash(state);
+    }
+}
+
+impl EncodeLabelValue for Route {
+    fn encode(&self, encoder: &mut LabelValueEncoder) -> fmt::Result {
+        EncodeLabelValue::encode(&self.as_str(), encoder)
     }
 }
 

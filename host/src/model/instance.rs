@@ -126,22 +126,16 @@ impl Name {
 
     /// Lower case, everything but letters and digits a hyphen. What must be unique in a project.
     pub fn slug(&self) -> String {
-        let hyphenated: String = self
-            .0
-            .chars()
-            .map(|c| {
-                if c.is_ascii_alphanumeric() {
-                    c.to_ascii_lowercase()
-                } else {
-                    '-'
-                }
-            })
-            .collect();
-        hyphenated
-            .split('-')
-            .filter(|part| !part.is_empty())
-            .collect::<Vec<_>>()
-            .join("-")
+        let parts = self.0.split(|c: char| !c.is_ascii_alphanumeric());
+        let mut slug = String::with_capacity(self.0.len());
+        for part in parts.filter(|part| !part.is_empty()) {
+            if !slug.is_empty() {
+                slug.push('-');
+            }
+            slug.push_str(part);
+        }
+        slug.make_ascii_lowercase();
+        slug
     }
 }
 

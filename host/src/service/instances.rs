@@ -58,8 +58,8 @@ impl Control {
         loop {
             let page = self.repo().view().list(&query);
             let kept = page.items.into_iter().filter(|instance| {
-                let health = self.health().get(instance.id);
-                keep(instance, health.as_ref())
+                let health = self.health();
+                health.with(instance.id, |health| keep(instance, health))
             });
             items.extend(kept);
             let full = wanted.is_none_or(|wanted| items.len() >= wanted);

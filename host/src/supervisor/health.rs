@@ -51,7 +51,12 @@ pub(super) struct Finding {
 impl HealthBook {
     /// `None` until the instance was observed for the first time.
     pub fn get(&self, id: InstanceId) -> Option<Health> {
-        self.read().newest.get(&id).cloned()
+        self.with(id, |health| health.cloned())
+    }
+
+    /// See the newest observation where it lies. `see` must not come back to the book.
+    pub fn with<T>(&self, id: InstanceId, see: impl FnOnce(Option<&Health>) -> T) -> T {
+        see(self.read().newest.get(&id))
     }
 
     /// `None` while the record of it was not read; then the store has all there is.

@@ -1,5 +1,7 @@
 //! The dialect's wire types, exactly as its document has them.
 
+use std::borrow::Cow;
+
 use axum::http::HeaderMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize, Serializer};
@@ -32,7 +34,7 @@ const FILTERS: [&str; 6] = ["status", "type", "db_type", "region", "limit", "cur
 pub struct Database<'a> {
     #[schema(value_type = Alias)]
     id: &'a str,
-    project_id: String,
+    project_id: Cow<'a, str>,
     #[schema(value_type = Name)]
     name: &'a str,
     /// The name in lower case with hyphens: what is taken once per project.
@@ -155,14 +157,14 @@ pub struct Asked {
 }
 
 impl<'a> Database<'a> {
-    pub fn of(instance: &'a Instance, control: &Control) -> Self {
+    pub fn of(instance: &'a Instance, control: &'a Control) -> Self {
         let spec = &instance.spec;
         let project = control.catalogue().project(instance.project);
         Self {
             id: instance.alias.as_str(),
             project_id: match project {
-                Some(project) => project.alias.clone(),
-                None => instance.project.to_string(),
+                Some(project) => Cow::Borrowed(project.alias.as_str()),
+                None => Cow::Owned(instance.project.to_string()),
             },
             name: spec.name.as_str(),
             slug: spec.name.slug(),
@@ -258,7 +260,8 @@ pub fn query(mut params: Params) -> Result<Asked, ApiError> {
 }
 
 fn shown(instance: &Instance, control: &Control) -> Status {
-    status::of(instance, control.health().get(instance.id).as_ref())
+    let health = control.health();
+    health.with(instance.id, |health| status::of(instance, health))
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, FieldProblem> {

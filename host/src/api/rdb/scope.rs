@@ -116,7 +116,8 @@ impl<'a> About<'a> {
     fn status(&self) -> Status {
         let control = &self.api.control;
         let now = control.repo().view().get(self.instance);
-        let status = now.and_then(|now| status::of(&now, control.health().get(now.id).as_ref()));
+        let health = control.health();
+        let status = now.and_then(|now| health.with(now.id, |health| status::of(&now, health)));
         status.unwrap_or(Status::Deleting)
     }
 }

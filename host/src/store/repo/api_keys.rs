@@ -1,5 +1,7 @@
 //! API keys: kept as keyed hashes, found in memory. Every request checks one.
 
+use std::sync::Arc;
+
 use super::commit::{ATTEMPTS, Draft, gave_up};
 use super::encoding::{StoredApiKey, store_error};
 use super::{Repo, keys};
@@ -63,7 +65,7 @@ impl Repo {
     }
 
     /// The key with this secret.
-    pub fn api_key(&self, secret: &str) -> Option<ApiKey> {
+    pub fn api_key(&self, secret: &str) -> Option<Arc<ApiKey>> {
         self.view().api_key(&self.0.sealer.mac(secret))
     }
 

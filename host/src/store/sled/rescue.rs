@@ -109,9 +109,9 @@ mod tests {
         let first = Arc::new(AtomicBool::new(true));
         let watch = Watch::start(busy.clone(), move || {
             if first.swap(false, Ordering::SeqCst) {
-                drop(caught.lock().unwrap().recv());
+                let _ = caught.lock().unwrap().recv();
             } else {
-                drop(free.send(()));
+                let _ = free.send(());
             }
         });
         let told = busy.during(|| freed.recv_timeout(Duration::from_secs(60)));

@@ -43,7 +43,7 @@ struct Inner {
     removed: [HashMap<InstanceId, u64>; 2],
     operations: Operations,
     /// By the keyed hash of their secret.
-    api_keys: HashMap<[u8; 32], ApiKey>,
+    api_keys: HashMap<[u8; 32], Arc<ApiKey>>,
 }
 
 struct Shown {
@@ -110,12 +110,13 @@ impl View {
         self.read().totals.by_phase_and_engine()
     }
 
-    pub(super) fn api_key(&self, mac: &[u8; 32]) -> Option<ApiKey> {
+    pub(super) fn api_key(&self, mac: &[u8; 32]) -> Option<Arc<ApiKey>> {
         self.read().api_keys.get(mac).cloned()
     }
 
     pub(super) fn api_keys(&self) -> Vec<ApiKey> {
-        self.read().api_keys.values().cloned().collect()
+        let inner = self.read();
+        inner.api_keys.values().map(|key| (**key).clone()).collect()
     }
 
     pub(super) fn operations_finished_before(&self, cutoff: Timestamp) -> Vec<OperationId> {
@@ -144,7 +145,7 @@ impl View {
                 Update::Operation(brief) => inner.operations.show(version, brief),
                 Update::OperationRemoved(id) => inner.operations.remove(version, id),
                 // Keys are made and removed, never changed: there is no order to keep.
-                Update::ApiKey(mac, key) => drop(inner.api_keys.insert(mac, key)),
+                Update::ApiKey(mac, key) => drop(inner.api_keys.insert(mac, Arc::new(key))),
                 Update::ApiKeyRemoved(id) => inner.api_keys.retain(|_, key| key.id != id),
             }
         }

@@ -143,7 +143,9 @@ impl Instance {
             organization_id: project.map_or(Uuid::nil(), |project| project.organization),
             project_id: instance.project.0,
             region: instance.region.clone(),
-            status: status::of(instance, control.health().get(instance.id).as_ref())?,
+            status: control
+                .health()
+                .with(instance.id, |health| status::of(instance, health))?,
             engine: titles.name_of(&spec.engine, &spec.version),
             node_type: instance.plan.clone(),
             is_ha_cluster: false,
