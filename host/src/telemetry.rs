@@ -1,6 +1,8 @@
 //! What Berth tells of itself: logs to standard error, as text for people or as JSON for machines, and traces to
 //! a collector if the operator names one. Nothing secret reaches either, so nothing is taken out here.
 
+mod fields;
+
 use std::io::IsTerminal;
 use std::time::Duration;
 
@@ -21,6 +23,8 @@ use tracing_subscriber::filter::{FilterFn, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
+
+use self::fields::Fields;
 
 /// How long a collector may take for one batch.
 const COLLECTOR_TIMEOUT: Duration = Duration::from_secs(5);
@@ -64,15 +68,20 @@ pub fn init(
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal());
     let lines = match format {
-        Format::Text => lines.boxed(),
+        Format::Text => lines.fmt_fields(Fields).boxed(),
         Format::Json => lines.json().boxed(),
     };
     let provider = traces.map(provider).transpose()?;
-    tracing_subscriber::registry()
-        .with(lines.with_filter(filter))
-        .with(provider.as_ref().map(spans))
-        .try_init()
-        .map_err(|error| error.to_string())?;
+    let registry = tracing_subscriber::registry();
+    let begun = match &provider {
+        // A filter of one layer is asked again whenever a span is entered and left.
+        None => registry.with(lines).with(filter).try_init(),
+        Some(provider) => registry
+            .with(lines.with_filter(filter))
+            .with(spans(provider))
+            .try_init(),
+    };
+    begun.map_err(|error| error.to_string())?;
     Ok(Telemetry { provider })
 }
 

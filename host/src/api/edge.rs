@@ -202,7 +202,7 @@ impl Asked {
         let span = error_span!(
             "request",
             id = id.as_str(),
-            %method,
+            method = method.as_str(),
             route = route.as_str()
         );
         Self {

@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::json::Json;
 use crate::model::{ConflictReason, Error, FieldProblem, Kind};
 
 pub type ApiResult<T> = Result<T, ApiError>;
@@ -116,7 +117,7 @@ impl ApiError {
     /// The answer, with the id that the caller can name when asking about it.
     pub fn render(&self, request_id: &str) -> Response {
         let mut response = match &self.body {
-            Some(body) => (self.status, axum::Json(body.as_ref())).into_response(),
+            Some(body) => (self.status, Json(body.as_ref())).into_response(),
             None => {
                 let body = Body {
                     code: self.code,
@@ -124,7 +125,7 @@ impl ApiError {
                     fields: &self.fields,
                     request_id,
                 };
-                (self.status, axum::Json(body)).into_response()
+                (self.status, Json(body)).into_response()
             }
         };
         let headers = response.headers_mut();

@@ -10,6 +10,7 @@ use utoipa_axum::routes;
 
 use super::Api;
 use super::error::ApiError;
+use super::json::Json;
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -53,7 +54,7 @@ async fn ready(State(api): State<Api>) -> Response {
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     };
-    (status, axum::Json(Readiness { ready, waiting_for })).into_response()
+    (status, Json(Readiness { ready, waiting_for })).into_response()
 }
 
 /// Counts and times for Prometheus

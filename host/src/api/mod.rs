@@ -13,6 +13,7 @@ mod error;
 mod health;
 mod held;
 mod input;
+mod json;
 mod metrics;
 mod openapi;
 mod paging;

@@ -5,6 +5,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use super::input::Params;
+use super::json::Json;
 
 /// Most items a page may be asked to have. Without a limit a list is whole.
 const LARGEST_PAGE: usize = 1000;
@@ -23,7 +24,7 @@ pub fn with_next<T: Serialize>(uri: &Uri, next: Option<String>, body: &T) -> Res
     if let Some(link) = next.and_then(|cursor| link(uri, &cursor)) {
         headers.insert(header::LINK, link);
     }
-    (headers, axum::Json(body)).into_response()
+    (headers, Json(body)).into_response()
 }
 
 /// The same request with another cursor. Cursors need no escaping.

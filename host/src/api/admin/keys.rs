@@ -13,6 +13,7 @@ use crate::api::Api;
 use crate::api::auth::Admin;
 use crate::api::error::ApiResult;
 use crate::api::input::{Fields, Path};
+use crate::api::json::Json;
 use crate::model::project::{ApiKey, Role};
 use crate::model::{Error, FieldProblem, KeyId, ProjectId};
 use crate::service::Control;
@@ -79,7 +80,7 @@ pub fn routes() -> OpenApiRouter<Api> {
 async fn list_keys(State(api): State<Api>, _: Admin) -> ApiResult<Response> {
     let keys = api.control.list_keys().into_iter();
     let keys = keys.map(|key| Key::of(key, &api.control)).collect();
-    Ok(axum::Json(KeyList { keys }).into_response())
+    Ok(Json(KeyList { keys }).into_response())
 }
 
 /// Make a key
@@ -101,7 +102,7 @@ async fn create_key(
         key: Key::of(key, &api.control),
         secret_key: secret.expose().to_owned(),
     };
-    Ok((StatusCode::CREATED, axum::Json(body)).into_response())
+    Ok((StatusCode::CREATED, Json(body)).into_response())
 }
 
 /// Revoke a key

@@ -14,6 +14,7 @@ use super::auth::Admin;
 use super::edge::began;
 use super::error::ApiResult;
 use super::input::{Params, Path};
+use super::json::Json;
 use super::paging;
 use crate::model::{self, Error, OperationId};
 use crate::service::InstanceRef;
@@ -80,7 +81,7 @@ async fn show_operation(
     Path(id): Path<String>,
 ) -> ApiResult<Response> {
     let operation = api.control.operation(&caller, operation_id(&id)?).await?;
-    Ok(axum::Json(Operation::of(&operation, &api.control)).into_response())
+    Ok(Json(Operation::of(&operation, &api.control)).into_response())
 }
 
 /// Cancel an operation
@@ -103,7 +104,7 @@ async fn cancel_operation(
         .control
         .cancel_operation(&caller, operation_id(&id)?)
         .await?;
-    let body = axum::Json(Operation::of(&operation, &api.control));
+    let body = Json(Operation::of(&operation, &api.control));
     Ok(began(Some(operation.id), (StatusCode::ACCEPTED, body)))
 }
 
@@ -128,7 +129,7 @@ async fn retry_operation(
         .control
         .retry_operation(&caller, operation_id(&id)?)
         .await?;
-    let body = axum::Json(Operation::of(&operation, &api.control));
+    let body = Json(Operation::of(&operation, &api.control));
     Ok(began(Some(operation.id), (StatusCode::ACCEPTED, body)))
 }
 
@@ -224,7 +225,7 @@ async fn shown(instance: &model::Instance, api: &Api, status: StatusCode) -> Api
         history,
         &api.control,
     );
-    Ok(began(begun, (status, axum::Json(body))))
+    Ok(began(begun, (status, Json(body))))
 }
 
 /// List plugins
@@ -237,7 +238,7 @@ async fn shown(instance: &model::Instance, api: &Api, status: StatusCode) -> Api
 async fn list_plugins(State(api): State<Api>, _: Admin) -> ApiResult<Response> {
     let statuses = api.control.plugin_statuses();
     let plugins = statuses.into_iter().map(Plugin::of).collect();
-    Ok(axum::Json(PluginList { plugins }).into_response())
+    Ok(Json(PluginList { plugins }).into_response())
 }
 
 fn named_by(id: &str) -> Result<InstanceRef, Error> {

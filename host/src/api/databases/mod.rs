@@ -13,6 +13,7 @@ use super::Api;
 use super::edge::began;
 use super::error::{ApiError, ApiResult};
 use super::input::{Fields, Params, Path};
+use super::json::Json;
 use super::paging;
 use crate::model::{Alias, Error, Instance};
 use crate::service::{Caller, InstanceRef};
@@ -92,7 +93,7 @@ async fn create(
         .create_instance(&caller, draft)
         .await
         .map_err(named)?;
-    let body = axum::Json(Accepted::of(&created.instance, &api.control));
+    let body = Json(Accepted::of(&created.instance, &api.control));
     let begun = (!created.replayed).then_some(created.instance.operation);
     let mut response = began(begun.flatten(), (StatusCode::CREATED, body));
     if created.replayed {
@@ -116,7 +117,7 @@ async fn show(
     Path(id): Path<String>,
 ) -> ApiResult<Response> {
     let instance = api.control.instance(&caller, &named_by(&id)?)?;
-    Ok(axum::Json(Database::of(&instance, &api.control)).into_response())
+    Ok(Json(Database::of(&instance, &api.control)).into_response())
 }
 
 /// Delete a database
@@ -252,13 +253,13 @@ async fn rotate(
 
 /// The database as it now is: what was asked for is recorded, and will be carried out.
 fn accepted(instance: &Instance, api: &Api) -> Response {
-    let body = axum::Json(Database::of(instance, &api.control));
+    let body = Json(Database::of(instance, &api.control));
     began(instance.operation, (StatusCode::ACCEPTED, body))
 }
 
 /// A password must not stay in a proxy.
 fn uncached(body: &Credentials<'_>) -> Response {
-    ([(header::CACHE_CONTROL, "no-store")], axum::Json(body)).into_response()
+    ([(header::CACHE_CONTROL, "no-store")], Json(body)).into_response()
 }
 
 /// The alias is this dialect's only name of a database.

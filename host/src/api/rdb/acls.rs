@@ -14,6 +14,7 @@ use crate::api::Api;
 use crate::api::edge::began;
 use crate::api::error::ApiResult;
 use crate::api::input::Path;
+use crate::api::json::Json;
 use crate::model::access::{AccessRule, Network};
 use crate::model::{Instance, Kind};
 use crate::service::AccessChange;
@@ -43,7 +44,7 @@ async fn list(
     let rules = shown(&instance);
     let total_count = Some(rules.len());
     let rules = page.of(rules);
-    Ok(axum::Json(AclRules { rules, total_count }).into_response())
+    Ok(Json(AclRules { rules, total_count }).into_response())
 }
 
 /// Add access rules
@@ -124,7 +125,7 @@ async fn change(
         rules: shown(&instance),
         total_count: None,
     };
-    Ok(began(instance.operation, axum::Json(body)))
+    Ok(began(instance.operation, Json(body)))
 }
 
 fn shown(instance: &Instance) -> Vec<AclRule> {

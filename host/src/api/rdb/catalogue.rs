@@ -18,6 +18,7 @@ use super::wire::requests::{EngineFilters, NodeTypeFilters, Paging};
 use crate::api::Api;
 use crate::api::error::ApiResult;
 use crate::api::input::Path;
+use crate::api::json::Json;
 use crate::service::offer::EngineOffer;
 
 pub fn routes() -> OpenApiRouter<Api> {
@@ -61,7 +62,7 @@ async fn list_engines(
     let engines: Vec<DatabaseEngine> = engines.collect();
     let total_count = engines.len();
     let engines = page.of(engines);
-    Ok(axum::Json(Engines {
+    Ok(Json(Engines {
         engines,
         total_count,
     })
@@ -95,7 +96,7 @@ async fn list_node_types(
     node_types.sort_by(|one, other| one.name.cmp(&other.name));
     let total_count = node_types.len();
     let node_types = page.of(node_types);
-    Ok(axum::Json(NodeTypes {
+    Ok(Json(NodeTypes {
         node_types,
         total_count,
     })
@@ -113,7 +114,7 @@ async fn show_endpoint(
     scope: Scope,
     Path(of): Path<OfEndpoint>,
 ) -> ApiResult<Response> {
-    Ok(axum::Json(endpoint(&api, &scope, &of)?).into_response())
+    Ok(Json(endpoint(&api, &scope, &of)?).into_response())
 }
 
 /// The caller's endpoint with this id.

@@ -17,6 +17,7 @@ use super::wire::requests::{CertificateForm, Nothing};
 use crate::api::Api;
 use crate::api::error::ApiResult;
 use crate::api::input::Path;
+use crate::api::json::Json;
 
 const NAME: &str = "ssl_certificate";
 const CONTENT_TYPE: &str = "application/x-pem-file";
@@ -64,7 +65,7 @@ async fn show(
         content_type: CONTENT_TYPE,
         content: STANDARD.encode(pem),
     };
-    Ok(axum::Json(file).into_response())
+    Ok(Json(file).into_response())
 }
 
 /// Renew the certificate

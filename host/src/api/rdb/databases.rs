@@ -16,6 +16,7 @@ use super::wire::{Database, Databases};
 use crate::api::Api;
 use crate::api::error::ApiResult;
 use crate::api::input::Path;
+use crate::api::json::Json;
 use crate::model::user::LogicalDatabase;
 
 pub fn routes() -> OpenApiRouter<Api> {
@@ -83,7 +84,7 @@ async fn list(
     let total_count = databases.len();
     let databases = page.of(databases).into_iter().map(Database::from);
     let databases = databases.collect();
-    Ok(axum::Json(Databases {
+    Ok(Json(Databases {
         databases,
         total_count,
     })
@@ -116,7 +117,7 @@ async fn create(
         .create_database(caller, &which, name.clone())
         .await;
     let database = made.map_err(|error| about.refused_of(error, "database", &name))?;
-    Ok(axum::Json(Database::from(database)).into_response())
+    Ok(Json(Database::from(database)).into_response())
 }
 
 /// Delete a database

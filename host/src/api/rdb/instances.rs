@@ -17,6 +17,7 @@ use crate::api::Api;
 use crate::api::edge::began;
 use crate::api::error::ApiResult;
 use crate::api::input::Path;
+use crate::api::json::Json;
 use crate::model::{self, ProjectId};
 use crate::service::{InstanceQuery, InstanceRef, Order, OrderBy};
 
@@ -67,7 +68,7 @@ async fn list(State(api): State<Api>, scope: Scope, mut query: Query) -> ApiResu
     let shown = items.iter();
     let shown = shown.filter_map(|instance| Instance::of(instance, &api.control, &titles));
     let instances = shown.collect();
-    Ok(axum::Json(Instances {
+    Ok(Json(Instances {
         instances,
         total_count,
     })
@@ -153,7 +154,7 @@ async fn restart(
 pub fn shown(instance: &model::Instance, api: &Api) -> ApiResult<Response> {
     let titles = Titles::now(&api.control);
     match Instance::of(instance, &api.control, &titles) {
-        Some(body) => Ok(began(instance.operation, axum::Json(body))),
+        Some(body) => Ok(began(instance.operation, Json(body))),
         None => Err(super::errors::Refusal::NotFound(super::errors::Named::new(
             "instance",
             instance.id.to_string(),

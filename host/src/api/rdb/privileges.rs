@@ -13,6 +13,7 @@ use super::wire::{Privilege, Privileges};
 use crate::api::Api;
 use crate::api::error::ApiResult;
 use crate::api::input::Path;
+use crate::api::json::Json;
 use crate::model::user::{self, Permission};
 use crate::service::PrivilegeQuery;
 
@@ -74,7 +75,7 @@ async fn list(
     let total_count = privileges.len();
     let privileges = page.of(privileges).into_iter().map(Privilege::from);
     let privileges = privileges.collect();
-    Ok(axum::Json(Privileges {
+    Ok(Json(Privileges {
         privileges,
         total_count,
     })
@@ -111,7 +112,7 @@ async fn set(
     let (caller, which) = (&scope.caller, about.which());
     let set = api.control.set_privilege(caller, &which, wanted).await;
     let privilege = set.map_err(|error| about.refused_of(error, "privilege", &named))?;
-    Ok(axum::Json(Privilege::from(privilege)).into_response())
+    Ok(Json(Privilege::from(privilege)).into_response())
 }
 
 fn by_user(privilege: &user::Privilege) -> (&str, &str) {

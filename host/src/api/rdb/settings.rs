@@ -13,6 +13,7 @@ use crate::api::Api;
 use crate::api::edge::began;
 use crate::api::error::ApiResult;
 use crate::api::input::Path;
+use crate::api::json::Json;
 use crate::model::setting;
 use crate::service::SettingsChange;
 
@@ -126,6 +127,6 @@ async fn change(
     let (caller, which) = (&scope.caller, about.which());
     let changed = api.control.change_settings(caller, &which, change).await;
     let (instance, settings) = changed.map_err(|error| about.refused(error))?;
-    let body = axum::Json(Settings::of(&settings));
+    let body = Json(Settings::of(&settings));
     Ok(began(instance.operation, body))
 }

@@ -16,6 +16,7 @@ use super::wire::{User, Users};
 use crate::api::Api;
 use crate::api::error::ApiResult;
 use crate::api::input::Path;
+use crate::api::json::Json;
 use crate::model::Secret;
 use crate::model::user::{self, UserChange};
 
@@ -74,7 +75,7 @@ async fn list(
     }
     let total_count = users.len();
     let users = page.of(users).into_iter().map(User::from).collect();
-    Ok(axum::Json(Users { users, total_count }).into_response())
+    Ok(Json(Users { users, total_count }).into_response())
 }
 
 /// Create a user
@@ -103,7 +104,7 @@ async fn create(
         .create_user(caller, &which, name.clone(), password, admin);
     let made = made.await;
     let user = made.map_err(|error| about.refused_of(error, "user", &name))?;
-    Ok(axum::Json(User::from(user)).into_response())
+    Ok(Json(User::from(user)).into_response())
 }
 
 /// Change a user
@@ -135,7 +136,7 @@ async fn update(
         .change_user(caller, &which, of.name.clone(), change)
         .await;
     let user = changed.map_err(|error| about.refused_of(error, "user", &of.name))?;
-    Ok(axum::Json(User::from(user)).into_response())
+    Ok(Json(User::from(user)).into_response())
 }
 
 /// Delete a user

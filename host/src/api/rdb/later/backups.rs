@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::later;
 use crate::api::Api;
 use crate::api::error::ApiResult;
+use crate::api::json::Json;
 use crate::api::rdb::body::Body;
 use crate::api::rdb::query::Query;
 use crate::api::rdb::scope::{InRegion, Scope};
@@ -47,7 +48,7 @@ async fn list(_: Scope, mut query: Query) -> ApiResult<Response> {
     query.order(&ORDERS);
     query.page();
     query.finish()?;
-    Ok(axum::Json(DatabaseBackups::default()).into_response())
+    Ok(Json(DatabaseBackups::default()).into_response())
 }
 
 /// Create a backup

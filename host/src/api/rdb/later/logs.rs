@@ -11,6 +11,7 @@ use super::later;
 use crate::api::Api;
 use crate::api::error::ApiResult;
 use crate::api::input::Path;
+use crate::api::json::Json;
 use crate::api::rdb::body::Body;
 use crate::api::rdb::query::Query;
 use crate::api::rdb::scope::{InRegion, OfInstance, Scope};
@@ -49,7 +50,7 @@ async fn list(
     scope.instance(&api, &of.instance_id)?;
     query.order(&[("created_at_asc", ()), ("created_at_desc", ())]);
     query.finish()?;
-    Ok(axum::Json(InstanceLogs::default()).into_response())
+    Ok(Json(InstanceLogs::default()).into_response())
 }
 
 /// List what logs there are
@@ -66,7 +67,7 @@ async fn details(
 ) -> ApiResult<Response> {
     scope.instance(&api, &of.instance_id)?;
     query.finish()?;
-    Ok(axum::Json(InstanceLogsDetails::default()).into_response())
+    Ok(Json(InstanceLogsDetails::default()).into_response())
 }
 
 /// Prepare logs

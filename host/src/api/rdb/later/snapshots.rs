@@ -11,6 +11,7 @@ use super::later;
 use crate::api::Api;
 use crate::api::error::ApiResult;
 use crate::api::input::Path;
+use crate::api::json::Json;
 use crate::api::rdb::body::Body;
 use crate::api::rdb::later::high_availability;
 use crate::api::rdb::query::Query;
@@ -70,7 +71,7 @@ async fn list(_: Scope, mut query: Query) -> ApiResult<Response> {
     query.order(&ORDERS);
     query.page();
     query.finish()?;
-    Ok(axum::Json(Snapshots::default()).into_response())
+    Ok(Json(Snapshots::default()).into_response())
 }
 
 /// Read a snapshot
