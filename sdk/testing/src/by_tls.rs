@@ -18,7 +18,9 @@ pub fn carry_by_tls(port: u16, server: &[&str], gate: Gate) {
     thread::spawn(move || {
         for client in listener.incoming().flatten() {
             let mut tls = Command::new("openssl");
-            tls.args(["s_client", "-quiet"]).args(&server);
+            // It looks at no certificate, and would read all of the machine's authorities for each connection.
+            let none = ["-no-CAfile", "-no-CApath", "-no-CAstore"];
+            tls.args(["s_client", "-quiet"]).args(none).args(&server);
             carry(client, tls, &gate).expect("a relay");
         }
     });
