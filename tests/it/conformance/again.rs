@@ -14,8 +14,9 @@ use berth_tests::real::{DataDir, plugins_dir};
 pub async fn bootstrap_twice(data: &DataDir, uuid: &str) {
     let directory = data.path();
     let store = Sled::open(&directory.join("store")).unwrap();
-    let repo = Repo::open_with_key_file(Arc::new(store), &directory.join("seal.key"));
-    let repo = repo.await.unwrap();
+    let key = directory.join("seal.key");
+    let repo = Repo::open_with_key_file(Arc::new(store), &key).await;
+    let repo = repo.unwrap();
     let config = Config::default();
     let runtime = RuntimeConfig {
         // It starts nothing.
