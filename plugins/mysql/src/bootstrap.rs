@@ -6,8 +6,8 @@ use berth_sdk::engine::Instance;
 use berth_sdk::{Error, Result};
 
 use crate::catalog::Series;
-use crate::grants::{Grants, Rights};
-use crate::names::{ADMINS, identifier, literal};
+use crate::grants::{Grants, Rights, admins, quoted};
+use crate::names::{identifier, literal};
 use crate::plan::USER_SECRET;
 use crate::session::{Session, number, with};
 use crate::wire::Failure;
@@ -42,12 +42,14 @@ pub fn bootstrap(instance: &Instance) -> Result<()> {
 
 /// See that the role of admins is there, and may what it should: all in all databases but in the server's own, where
 /// accounts and their passwords are, and nothing to the server itself. An admin can make and change users, but none with
-/// the right `SYSTEM_USER`, which the superuser has and no other.
+/// the right `SYSTEM_USER`, which the superuser has and no other. Nobody logs in as the role: an admin may have given it a
+/// password.
 pub fn prepare(session: &mut Session) -> Result<()> {
     let grants = Grants::read(session)?;
-    let role = (ADMINS.to_owned(), "%".to_owned());
+    let role = admins();
     let whole = grants.accounts.get(&role).is_some_and(|rights| {
-        Rights::ALL.without(*rights).is_empty()
+        grants.is_role(&role)
+            && Rights::ALL.without(*rights).is_empty()
             && grants.effective(&role, "mysql").is_empty()
             && grants
                 .effective(&role, "sys")
@@ -57,11 +59,12 @@ pub fn prepare(session: &mut Session) -> Result<()> {
     if whole {
         return Ok(());
     }
-    let role = format!("'{ADMINS}'@'%'");
+    let role = quoted(&role);
     let databases = Rights::ALL.sql();
     let reads = Rights::ALL.without(Rights::SEES).sql();
     for sql in [
         format!("CREATE ROLE IF NOT EXISTS {role}"),
+        format!("ALTER USER {role} IDENTIFIED BY '' PASSWORD EXPIRE ACCOUNT LOCK"),
         format!("GRANT {databases}, {SERVER_WIDE} ON *.* TO {role} WITH GRANT OPTION"),
         format!("REVOKE {databases} ON mysql.* FROM {role}"),
         format!("REVOKE {reads} ON sys.* FROM {role}"),

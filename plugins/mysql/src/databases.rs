@@ -7,7 +7,7 @@ use berth_sdk::engine::users::Database;
 use berth_sdk::{Error, Result};
 
 use crate::grants::Grants;
-use crate::names::{ADMINS, OWN_DATABASES, RESERVED, check_database, identifier};
+use crate::names::{ADMINS, OWN_DATABASES, check_database, identifier};
 use crate::session::{Session, failure, number, number_of, text, with};
 use crate::wire::Failure;
 use crate::{privileges, settings};
@@ -80,8 +80,7 @@ pub fn names(session: &mut Session) -> Result<Vec<String>> {
     let mut names = Vec::new();
     for row in &rows {
         let name = text(row, 0)?;
-        let ours = OWN_DATABASES.contains(&name) || name.starts_with(RESERVED);
-        if !ours && !name.chars().any(char::is_control) {
+        if !OWN_DATABASES.contains(&name) && !name.chars().any(char::is_control) {
             names.push(name.to_owned());
         }
     }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use berth_sdk::Result;
 use berth_sdk::engine::users::Permission;
 
-use crate::names::{ADMINS, OWN_USERS, RESERVED, literal};
+use crate::names::{ADMINS, SUPERUSER, literal};
 use crate::session::{Session, text};
 use crate::wire::Row;
 
@@ -167,41 +167,42 @@ impl Grants {
         Ok(all)
     }
 
-    /// Whoever can log in and is a caller's.
+    /// Whoever can log in, but for the server's accounts and Berth's. The role of admins is among them when somebody made
+    /// an account for logging in of it. No API can name one without a name, or with control characters in it.
     pub fn users(&self) -> BTreeSet<&str> {
-        let callers = |(account, name): (&Account, &str)| {
-            !(self.roles.contains(account)
-                || name.is_empty()
-                || name.starts_with("mysql.")
-                || name.starts_with(RESERVED)
-                || (name == OWN_USERS[0])
-                || name.chars().any(char::is_control))
-        };
-        let named = self.accounts.keys().map(|account| (account, &*account.0));
+        let all = self.accounts.keys();
+        let callers = all.filter(|account| !self.roles.contains(account) && !is_own(account));
+        let names = callers.map(|account| &*account.0);
+        let odd = |name: &str| name.is_empty() || name.chars().any(char::is_control);
+        names.filter(|name| !odd(name)).collect()
+    }
+
+    /// The accounts of a user, which are made and removed with it: none of the server's or Berth's.
+    pub fn accounts_of(&self, user: &str) -> Vec<&Account> {
+        let all = self.accounts.keys();
+        let named = all.filter(|account| account.0 == user);
         named
-            .filter(|it| callers(*it))
-            .map(|(_, name)| name)
+            .filter(|account| !is_own(account) && **account != admins())
             .collect()
     }
 
-    /// The accounts of a user.
-    pub fn accounts_of(&self, user: &str) -> Vec<&Account> {
-        let all = self.accounts.keys();
-        all.filter(|account| account.0 == user).collect()
+    /// Nobody can log in as this account.
+    pub fn is_role(&self, account: &Account) -> bool {
+        self.roles.contains(account)
     }
 
     /// Every account of the user is a member of the role of admins, by whatever way.
     pub fn is_admin(&self, user: &str) -> bool {
         let accounts = self.accounts_of(user);
         let member =
-            |account: &&Account| self.roles_of(account).iter().any(|role| role.0 == ADMINS);
+            |account: &&Account| self.roles_of(account).iter().any(|role| **role == admins());
         !accounts.is_empty() && accounts.iter().all(member)
     }
 
     /// It is a member of the role of admins itself.
     pub fn is_member(&self, account: &Account) -> bool {
         let roles = self.members.get(account);
-        roles.is_some_and(|roles| roles.iter().any(|role| role.0 == ADMINS))
+        roles.is_some_and(|roles| roles.contains(&admins()))
     }
 
     /// What a user may do in a database: what all of its accounts may.
@@ -291,6 +292,17 @@ impl Grants {
         }
         found
     }
+}
+
+/// The role of admins.
+pub fn admins() -> Account {
+    (ADMINS.to_owned(), "%".to_owned())
+}
+
+/// Whether the server made it for itself, or Berth. By its host as well: an admin can make others of these names.
+fn is_own((user, host): &Account) -> bool {
+    let own = [SUPERUSER, "mysql.infoschema", "mysql.session", "mysql.sys"];
+    host == "localhost" && own.contains(&&**user)
 }
 
 /// An account in a statement.
@@ -392,7 +404,7 @@ mod tests {
 
     #[test]
     fn accounts_of_one_name_are_one_user() {
-        let mut grants = with(&["ann", "berth", "_rdb_superadmin", "mysql.sys", ""]);
+        let mut grants = with(&["ann", ""]);
         let other = ("ann".to_owned(), "10.0.0.1".to_owned());
         grants.accounts.insert(other.clone(), Rights::default());
         assert_eq!(grants.users(), BTreeSet::from(["ann"]));
@@ -408,5 +420,21 @@ mod tests {
         assert_eq!(grants.permission("ann", "shop"), Permission::All);
         grants.roles.insert(account("ann"));
         assert_eq!(grants.accounts_of("ann").len(), 2);
+    }
+
+    #[test]
+    fn whoever_can_log_in_is_seen() {
+        let mut grants = with(&["berth", "_rdb_x", "_rdb_superadmin", "mysql.x", "mysql.sys"]);
+        for own in ["berth", "mysql.sys", "mysql.session", "mysql.infoschema"] {
+            let own = (own.to_owned(), "localhost".to_owned());
+            grants.accounts.insert(own, Rights::ALL);
+        }
+        let all = ["_rdb_superadmin", "_rdb_x", "berth", "mysql.sys", "mysql.x"];
+        assert_eq!(grants.users(), BTreeSet::from(all));
+        grants.roles.insert(admins());
+        assert_eq!(grants.users(), all[1..].iter().copied().collect());
+        // What is removed with such a user is never Berth's own.
+        assert_eq!(grants.accounts_of("berth"), [&account("berth")]);
+        assert!(grants.accounts_of("_rdb_superadmin").is_empty());
     }
 }

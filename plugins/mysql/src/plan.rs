@@ -126,11 +126,13 @@ fn places(spec: &Spec) -> [String; 3] {
 }
 
 /// One statement a line. The account is for the socket alone: nobody gets at it from the network, the machine's own
-/// included, because addresses are not turned into names. It may change every account, and no other may change it.
+/// included, because addresses are not turned into names. It may change every account, and no other may change it. Its
+/// own limit counts in place of `max_user_connections`, which a caller may set; several calls come at once.
 fn superuser() -> String {
     let account = format!("'{SUPERUSER}'@'localhost'");
     format!(
-        "CREATE USER {account} IDENTIFIED WITH caching_sha2_password BY '${{secret:{SUPERUSER_SECRET}}}';\n\
+        "CREATE USER {account} IDENTIFIED WITH caching_sha2_password BY '${{secret:{SUPERUSER_SECRET}}}' \
+         WITH MAX_USER_CONNECTIONS 100000;\n\
          GRANT ALL ON *.* TO {account} WITH GRANT OPTION;\n\
          DROP USER 'root'@'localhost';\n"
     )

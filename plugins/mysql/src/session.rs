@@ -31,6 +31,7 @@ pub mod number {
     pub const DB_DROP_EXISTS: u16 = 1008;
     pub const DISK_FULL: u16 = 1021;
     pub const CON_COUNT: u16 = 1040;
+    pub const OUT_OF_MEMORY: u16 = 1037;
     pub const OUT_OF_RESOURCES: u16 = 1041;
     pub const DBACCESS_DENIED: u16 = 1044;
     pub const ACCESS_DENIED: u16 = 1045;
@@ -38,19 +39,25 @@ pub mod number {
     pub const SERVER_SHUTDOWN: u16 = 1053;
     pub const PARSE: u16 = 1064;
     pub const NO_SUCH_THREAD: u16 = 1094;
+    pub const RECORD_FILE_FULL: u16 = 1114;
+    pub const CANNOT_CREATE_THREAD: u16 = 1135;
     pub const NONEXISTING_GRANT: u16 = 1141;
     pub const NONEXISTING_TABLE_GRANT: u16 = 1147;
     pub const NONEXISTING_PROC_GRANT: u16 = 1403;
+    pub const TOO_MANY_USER_CONNECTIONS: u16 = 1203;
     pub const LOCK_WAIT_TIMEOUT: u16 = 1205;
     pub const LOCK_DEADLOCK: u16 = 1213;
+    pub const USER_LIMIT_REACHED: u16 = 1226;
     pub const QUERY_INTERRUPTED: u16 = 1317;
     pub const CANNOT_USER: u16 = 1396;
     pub const MUST_CHANGE_PASSWORD: u16 = 1862;
     pub const QUERY_TIMEOUT: u16 = 3024;
     pub const ACCOUNT_LOCKED: u16 = 3118;
+    pub const SERVER_IS_NOT_AVAILABLE: u16 = 3168;
+    pub const SESSION_WAS_KILLED: u16 = 3169;
     pub const DISK_FULL_NOWAIT: u16 = 3675;
     pub const FK_PARENT: u16 = 3730;
-    pub const SESSION_WAS_KILLED: u16 = 3169;
+    pub const CLIENT_INTERACTION_TIMEOUT: u16 = 4031;
 }
 
 /// A server's session. `close` it; the server complains about a client that was lost.
@@ -215,16 +222,24 @@ pub fn failure(doing: &str, error: &Failure) -> Error {
 fn wait_for(number: u16) -> Option<(Duration, &'static str)> {
     match number {
         number::CON_COUNT => Some((LATER, "all connections of the server are in use")),
-        number::OUT_OF_RESOURCES => Some((LATER, "the server is out of memory")),
-        number::DISK_FULL | number::DISK_FULL_NOWAIT => {
+        number::TOO_MANY_USER_CONNECTIONS | number::USER_LIMIT_REACHED => {
+            Some((LATER, "all connections of the user are in use"))
+        }
+        number::OUT_OF_MEMORY | number::OUT_OF_RESOURCES | number::CANNOT_CREATE_THREAD => {
+            Some((LATER, "the server is out of memory"))
+        }
+        number::DISK_FULL | number::DISK_FULL_NOWAIT | number::RECORD_FILE_FULL => {
             Some((LATER, "the server's storage is full"))
         }
-        number::SERVER_SHUTDOWN => Some((LATER, "the server is shutting down")),
+        number::SERVER_SHUTDOWN | number::SERVER_IS_NOT_AVAILABLE => {
+            Some((LATER, "the server is shutting down"))
+        }
         number::LOCK_WAIT_TIMEOUT => Some((LATER, "another session holds a lock")),
         number::LOCK_DEADLOCK => Some((SOON, "another call is doing the same")),
-        number::QUERY_TIMEOUT | number::QUERY_INTERRUPTED | number::SESSION_WAS_KILLED => {
-            Some((LATER, "the server was too slow to answer"))
-        }
+        number::QUERY_TIMEOUT
+        | number::QUERY_INTERRUPTED
+        | number::SESSION_WAS_KILLED
+        | number::CLIENT_INTERACTION_TIMEOUT => Some((LATER, "the server was too slow to answer")),
         _ => None,
     }
 }
@@ -236,7 +251,9 @@ mod tests {
     #[test]
     fn what_passes_by_itself_is_waited_for() {
         let of = |number| failure("x", &Failure::Server(number, "why".into()));
-        assert!(matches!(of(number::CON_COUNT), Error::RetryAfter(_)));
+        for passes in [number::CON_COUNT, 1203, 1226] {
+            assert!(matches!(of(passes), Error::RetryAfter(_)), "{passes}");
+        }
         assert!(matches!(of(1524), Error::Failed(_)));
         assert!(
             matches!(of(number::PARSE), Error::Failed(text) if !text.contains("why")),

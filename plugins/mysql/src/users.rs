@@ -88,9 +88,13 @@ pub fn delete(instance: &Instance, name: &str) -> Result<()> {
             return Err(absent);
         }
         let accounts = grants.accounts_of(name);
-        refuse_definer(session, name, &accounts)?;
-        let sql = format!("DROP USER {}", joined(&accounts));
-        session.run("removing the user", &sql)?;
+        if !accounts.is_empty() {
+            refuse_definer(session, name, &accounts)?;
+            let sql = format!("DROP USER {}", joined(&accounts));
+            session.run("removing the user", &sql)?;
+        }
+        // Who logs in as the role of admins is no user any more, and the role stays.
+        prepare(session)?;
         session.end(Some(name), None)
     })
 }

@@ -3,7 +3,8 @@
 //! 27).
 //!
 //! A packet is 3 bytes of length, 1 of its number in the exchange, and content. Numbers are little-endian. What does
-//! not make sense ends the connection; nothing that the server sends is trusted to have a length that it says.
+//! not make sense ends the connection, and so does an answer that does not come in time: the next one would be taken for
+//! it. Nothing that the server sends is trusted to have a length that it says.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -36,6 +37,8 @@ pub type Row = Vec<Option<String>>;
 pub struct Connection {
     stream: TcpStream,
     sequence: u8,
+    /// Nobody knows what would come next.
+    broken: bool,
 }
 
 /// Why there is no answer.
@@ -65,6 +68,7 @@ impl Connection {
         let mut connection = Self {
             stream,
             sequence: 0,
+            broken: false,
         };
         let greeting = connection.receive()?;
         let (plugin, mut challenge) = greeted(&greeting)?;
@@ -99,6 +103,15 @@ impl Connection {
 
     /// Ask one statement. Without a result there are no rows.
     pub fn query(&mut self, sql: &str) -> Result<Vec<Row>> {
+        if self.broken {
+            return Err(Failure::Io(io::ErrorKind::NotConnected.into()));
+        }
+        let answer = self.exchange(sql);
+        self.broken |= matches!(answer, Err(Failure::Io(_) | Failure::Protocol(_)));
+        answer
+    }
+
+    fn exchange(&mut self, sql: &str) -> Result<Vec<Row>> {
         self.sequence = 0;
         let mut packet = vec![QUERY];
         packet.extend_from_slice(sql.as_bytes());
@@ -132,7 +145,9 @@ impl Connection {
     /// Say goodbye. Whether it is heard makes no difference.
     pub fn close(mut self) {
         self.sequence = 0;
-        drop(self.send(&[QUIT]));
+        if !self.broken {
+            drop(self.send(&[QUIT]));
+        }
     }
 
     fn send(&mut self, content: &[u8]) -> Result<()> {
@@ -154,6 +169,7 @@ impl Connection {
         if length > LONGEST {
             return Err(Failure::Protocol("an answer is too long"));
         }
+        let in_order = head[3] == self.sequence;
         self.sequence = head[3].wrapping_add(1);
         let mut content = Vec::new();
         let take = u64::try_from(length).unwrap_or_default();
@@ -162,7 +178,12 @@ impl Connection {
             return Err(Failure::Io(io::ErrorKind::UnexpectedEof.into()));
         }
         if content.first() == Some(&ERROR) {
+            // It says so on its own as well, when it ends a session.
+            self.broken |= !in_order;
             return Err(refused(&content));
+        }
+        if !in_order {
+            return Err(Failure::Protocol("an answer is out of order"));
         }
         Ok(content)
     }
@@ -290,6 +311,8 @@ impl<'a> Bytes<'a> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+
     use super::*;
 
     #[test]
@@ -304,6 +327,57 @@ mod tests {
         for length in 0..packet.len() - 24 {
             assert!(greeted(&packet[..length]).is_err(), "{length}");
         }
+    }
+
+    /// A connection to somebody who says this to the first two statements.
+    fn connected(first: &'static [u8], second: &'static [u8]) -> Connection {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let patience = Some(Duration::from_millis(100));
+        stream.set_read_timeout(patience).unwrap();
+        std::thread::spawn(move || {
+            let (mut server, _) = listener.accept().unwrap();
+            let mut asked = [0; 64];
+            for answer in [first, second] {
+                if server.read(&mut asked).unwrap() > 0 {
+                    server.write_all(answer).unwrap();
+                }
+            }
+        });
+        Connection {
+            stream,
+            sequence: 0,
+            broken: false,
+        }
+    }
+
+    const FINE: &[u8] = b"\x03\0\0\x01\0\0\0";
+
+    #[test]
+    fn an_answer_that_comes_late_is_none_to_the_next_question() {
+        let mut connection = connected(b"", FINE);
+        for sql in ["DO 1", "DO 2"] {
+            assert!(
+                matches!(connection.query(sql), Err(Failure::Io(_))),
+                "{sql}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_answer_out_of_order_is_none() {
+        let mut connection = connected(b"\x03\0\0\x02\0\0\0", FINE);
+        let answer = connection.query("DO 1");
+        assert!(matches!(answer, Err(Failure::Protocol(_))), "{answer:?}");
+        assert!(matches!(connection.query("DO 2"), Err(Failure::Io(_))));
+        // The server's last word, and nothing is asked after it.
+        let mut connection = connected(b"\x09\0\0\0\xff\x1d\x04#08S01", FINE);
+        let answer = connection.query("DO 1");
+        assert!(
+            matches!(answer, Err(Failure::Server(1053, _))),
+            "{answer:?}"
+        );
+        assert!(matches!(connection.query("DO 2"), Err(Failure::Io(_))));
     }
 
     #[test]

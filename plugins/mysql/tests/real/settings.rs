@@ -60,6 +60,7 @@ pub fn live(server: &mut Server) {
     as_the_server_says(server, &schemas);
 
     one_that_is_refused_changes_nothing(server);
+    callers_limits_are_not_berths(server);
     another_way_to_log_in(server, &schemas);
 }
 
@@ -167,6 +168,26 @@ fn one_that_is_refused_changes_nothing(server: &mut Server) {
         MySql::reload(server.instance.clone()).expect("a reload"),
         [""; 0]
     );
+}
+
+/// A limit for each user leaves Berth its sessions: several calls come at once.
+fn callers_limits_are_not_berths(server: &mut Server) {
+    server.configure(&[("max_user_connections", "1")]);
+    MySql::reload(server.instance.clone()).expect("a reload");
+    let asks = "FROM information_schema.processlist WHERE info = 'SELECT SLEEP(60)'";
+    std::thread::scope(|scope| {
+        let held = scope.spawn(|| server.ask("SELECT SLEEP(60)"));
+        while server.ask(&format!("SELECT COUNT(*) {asks}")) == "0" {
+            assert!(!held.is_finished(), "its session ended early");
+        }
+        let listed = MySql::list_users(server.instance.clone());
+        let id = server.ask(&format!("SELECT id {asks}"));
+        server.ask(&format!("KILL QUERY {id}"));
+        assert_eq!(held.join().expect("no panic"), "1", "it was interrupted");
+        listed.expect("a list");
+    });
+    server.configure(&[]);
+    MySql::reload(server.instance.clone()).expect("a reload");
 }
 
 /// Where the series has it.

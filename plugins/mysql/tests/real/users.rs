@@ -13,6 +13,7 @@ pub fn live(server: &Server) {
     server.ask("SET GLOBAL log_output = 'TABLE'; SET GLOBAL general_log = ON");
     come_and_go(server);
     made_in_sql(server);
+    nobody_hides(server);
     go_whole_or_not_at_all(server);
     databases(server);
     server.ask("SET GLOBAL general_log = OFF; SET GLOBAL log_output = 'FILE'");
@@ -126,6 +127,38 @@ fn made_in_sql(server: &Server) {
     MySql::delete_user(it(), "eve".into()).expect("a removal");
     server.bootstrap();
     assert!(names(server)[0].1, "the first user is an admin again");
+}
+
+/// Whatever an admin calls an account that somebody can log in as, it is shown and can be removed; what Berth needs stays.
+fn nobody_hides(server: &Server) {
+    let it = || server.instance.clone();
+    let password = server.secret("app");
+    let admin = |sql: &str| server.try_ask("app_user", &password, sql).expect(sql);
+    admin("CREATE USER _rdb_x, 'mysql.x', 'berth'@'%' IDENTIFIED BY 'Hidden-1'");
+    admin(
+        "ALTER USER _rdb_superadmin IDENTIFIED BY 'Hidden-1' PASSWORD EXPIRE NEVER ACCOUNT UNLOCK",
+    );
+    let role = || server.try_ask("_rdb_superadmin", "Hidden-1", "SELECT 1");
+    role().expect("a login");
+    let listed = names(server);
+    let all: Vec<_> = listed.iter().map(|(name, _)| &**name).collect();
+    assert_eq!(
+        all,
+        ["_rdb_superadmin", "_rdb_x", "app_user", "berth", "mysql.x"]
+    );
+    for name in ["_rdb_superadmin", "_rdb_x", "berth", "mysql.x"] {
+        MySql::delete_user(it(), name.into()).expect("a removal");
+    }
+    assert_eq!(names(server), [("app_user".to_owned(), true)]);
+    role().expect_err("nobody logs in as a role");
+    admin("CREATE DATABASE of_an_admin; DROP DATABASE of_an_admin");
+    // Any other change locks it as well.
+    admin(
+        "ALTER USER _rdb_superadmin IDENTIFIED BY 'Hidden-1' PASSWORD EXPIRE NEVER ACCOUNT UNLOCK",
+    );
+    MySql::change_user(it(), "app_user".into(), None, Some(true)).expect("a change");
+    role().expect_err("nobody logs in as a role");
+    assert_eq!(names(server), [("app_user".to_owned(), true)]);
 }
 
 fn go_whole_or_not_at_all(server: &Server) {
