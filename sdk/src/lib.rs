@@ -33,6 +33,7 @@ pub mod log;
 pub mod names;
 mod needs;
 pub mod placeholders;
+pub mod server;
 pub mod target;
 pub mod types;
 pub mod uri;

@@ -8,6 +8,7 @@ here, as little as can be:
 - the key file's user `__system`, and the refusal of a key file that others may read;
 - a replica set that is founded by `replSetInitiate` and takes no changes before;
 - `replSetGetConfig`, `replSetReconfig`, `rotateCertificates`, `getCmdLineOpts` out of the file;
+- it says that it is MongoDB 8.0, the version that tests plan for;
 - parameters of the file are remembered and told, and have no effect, but for the rounds of the passwords' hash;
 - the unix socket, by TLS as well.
 
@@ -31,6 +32,7 @@ from secantus import auth  # noqa: E402
 
 OPTIONS = {"config", "dbpath", "bind_ip", "port", "unixSocketPrefix", "keyFile", "tlsCertificateKeyFile", "tlsCAFile"}
 SECTIONS = {"net", "operationProfiling", "replication", "security", "setParameter", "storage"}
+VERSION = [8, 0, 0, 0]
 # What a member without a set answers.
 BEFORE_THE_SET = {"hello", "isMaster", "ismaster", "ping", "buildInfo", "saslStart", "saslContinue", "replSetInitiate",
                   "replSetGetConfig", "replSetGetStatus", "serverStatus", "endSessions"}
@@ -215,6 +217,7 @@ def close_after(threads, ends):
 def add_commands(server, given, config, the_set):
     handlers, actions = commands._HANDLERS, commands._COMMAND_ACTIONS
     parameters = Parameters(config["setParameter"])
+    commands.SERVER_VERSION, commands.SERVER_VERSION_ARRAY = "8.0.0", VERSION
     hello = handlers["hello"]
     parsed = {**config, "setParameter": {n: str(v).lower() for n, v in config["setParameter"].items()}}
 

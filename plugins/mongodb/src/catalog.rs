@@ -79,9 +79,9 @@ pub fn check(instance: &Instance) -> Result<()> {
         .ok_or_else(|| Error::unsupported("this version of MongoDB is not known"))
 }
 
-/// All labels, for people.
-pub fn labels() -> String {
-    RELEASES.map(|release| release.label).join(", ")
+/// All labels, newest first.
+pub fn labels() -> Vec<String> {
+    RELEASES.map(|release| release.label.to_owned()).into()
 }
 
 fn version((position, release): (usize, &Release)) -> Version {

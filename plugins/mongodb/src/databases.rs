@@ -1,5 +1,5 @@
-//! Logical databases of a running server. The server knows none that holds nothing: one that was made is a name in Berth's
-//! own list, kept in the server, until somebody writes to it. What is listed is both: what was made, and what holds
+//! Logical databases of a running server. The server knows none that holds nothing: of one that was made there is a role
+//! whose name says so, and which no user can make or remove. What is listed is both: what was made, and what holds
 //! something. All of them are managed, because a role may be given in any.
 
 use std::collections::BTreeMap;
@@ -9,7 +9,7 @@ use berth_sdk::engine::users::Database;
 use berth_sdk::{Error, Result};
 use bson::{Bson, Document, doc};
 
-use crate::names::{self, BERTH_DATABASE, DATABASES, check_database};
+use crate::names::{self, MADE, USERS_DATABASE, check_database};
 use crate::session::{Session, code, failure};
 use crate::wire::{Failure, number};
 use crate::{roles, users};
@@ -60,28 +60,27 @@ pub fn delete(instance: &Instance, name: &str) -> Result<()> {
     let mut session = Session::superuser(instance)?;
     require(&mut session, name)?;
     forget(&mut session, name)?;
+    let doing = "removing the database";
     let majority = doc! {"w": "majority"};
-    session.ask_in(
-        name,
-        "removing the database",
-        doc! {"dropDatabase": 1, "writeConcern": majority.clone()},
-    )?;
-    let strike = doc! {
-        "delete": DATABASES, "deletes": [{"q": {"_id": name}, "limit": 1}], "writeConcern": majority,
-    };
-    session
-        .ask_in(BERTH_DATABASE, "removing the database's name", strike)
-        .map(drop)
+    let drop_it = doc! {"dropDatabase": 1, "writeConcern": majority.clone()};
+    session.ask_in(name, doing, drop_it)?;
+    let strike = doc! {"dropRole": format!("{MADE}{name}"), "writeConcern": majority};
+    match session.try_ask(USERS_DATABASE, strike) {
+        Ok(_) | Err(Failure::Server(code::ROLE_NOT_FOUND, _)) => Ok(()),
+        Err(error) => Err(failure(doing, &error)),
+    }
 }
 
 /// Write the name down. Whether it was not there.
 pub fn note(session: &mut Session, name: &str) -> Result<bool> {
-    let insert = doc! {
-        "insert": DATABASES, "documents": [{"_id": name}], "writeConcern": {"w": "majority"},
+    let none: [Bson; 0] = [];
+    let command = doc! {
+        "createRole": format!("{MADE}{name}"), "privileges": none.as_slice(), "roles": none.as_slice(),
+        "writeConcern": {"w": "majority"},
     };
-    match session.try_ask(BERTH_DATABASE, insert) {
+    match session.try_ask(USERS_DATABASE, command) {
         Ok(_) => Ok(true),
-        Err(Failure::Server(code::DUPLICATE_KEY, _)) => Ok(false),
+        Err(Failure::Server(code::ROLE_EXISTS | code::DUPLICATE_KEY, _)) => Ok(false),
         Err(error) => Err(failure("making the database", &error)),
     }
 }
@@ -103,26 +102,23 @@ pub fn all(session: &mut Session) -> Result<Vec<String>> {
 fn sized(session: &mut Session, sizes: bool) -> Result<BTreeMap<String, u64>> {
     let doing = "listing the databases";
     let odd = || Error::failed("the server shows a database otherwise than it is understood");
-    // In one answer: the names are short, and one answer holds a hundred thousand of them.
-    let find = doc! {"find": DATABASES, "singleBatch": true, "batchSize": 100_000};
-    let noted = session.ask_in(BERTH_DATABASE, doing, find)?;
-    let noted = noted.get_document("cursor").map_err(|_| odd())?;
-    let noted = noted.get_array("firstBatch").map_err(|_| odd())?;
+    // Each in one answer, which the server gives whole or not at all.
+    let roles = session.ask(doing, doc! {"rolesInfo": 1})?;
+    let roles = roles.get_array("roles").map_err(|_| odd())?.iter();
     let there = session.ask(doing, doc! {"listDatabases": 1, "nameOnly": !sizes})?;
-    let there = there.get_array("databases").map_err(|_| odd())?;
-    let mut found = BTreeMap::new();
-    for (list, key) in [(noted, "_id"), (there, "name")] {
-        for entry in list.iter().filter_map(Bson::as_document) {
-            // Somebody who may write everywhere may have written something else into the list.
-            if let Ok(name) = entry.get_str(key)
-                && !names::is_own(name)
-                && !name.chars().any(char::is_control)
-            {
-                found.insert(name.to_owned(), size(entry));
-            }
-        }
-    }
-    Ok(found)
+    let there = there.get_array("databases").map_err(|_| odd())?.iter();
+    let made = roles.filter_map(|role| {
+        let name = role.as_document()?.get_str("role").ok()?;
+        Some((name.strip_prefix(MADE)?, 0))
+    });
+    let held = there.filter_map(|entry| {
+        let entry = entry.as_document()?;
+        Some((entry.get_str("name").ok()?, size(entry)))
+    });
+    let callers =
+        |(name, _): &(&str, u64)| !names::is_own(name) && !name.chars().any(char::is_control);
+    let all = made.chain(held).filter(callers);
+    Ok(all.map(|(name, size)| (name.to_owned(), size)).collect())
 }
 
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // A size is neither.

@@ -1,5 +1,6 @@
 //! What users and databases may be called, and what is called so already.
 
+use berth_sdk::names::check_made_of;
 use berth_sdk::types::{FieldProblem, Spec};
 
 /// Berth's own user.
@@ -12,10 +13,9 @@ pub const MEMBERS_DATABASE: &str = "local";
 /// Where all users are.
 pub const USERS_DATABASE: &str = "admin";
 
-/// Berth's own database, which keeps the names of those that were made.
-pub const BERTH_DATABASE: &str = "_rdb";
-/// Its one collection.
-pub const DATABASES: &str = "databases";
+/// A role of this name, with the database's after it, says that somebody made the database. It holds nothing, and nobody
+/// has it: what counts is that no user but Berth's makes or removes roles.
+pub const MADE: &str = "_rdb_database_";
 
 /// What names of Berth's own begin with.
 pub const RESERVED: &str = "_rdb";
@@ -43,46 +43,24 @@ pub fn database(spec: &Spec) -> String {
 
 /// Whether a caller may have this user or meddle with it.
 pub fn check_user(name: &str) -> Result<(), FieldProblem> {
-    check("user", name, "'_', '-', '.' or '@'", |c| {
-        matches!(c, '_' | '-' | '.' | '@')
-    })
+    check_made_of("user", name, LONGEST as usize, "", "_-.@")
 }
 
 /// Whether a caller may have this database or meddle with it. Of a name with a dot or a blank the server makes trouble.
 pub fn check_database(name: &str) -> Result<(), FieldProblem> {
-    if is_own(name) {
+    if is_own(name) || name.to_ascii_lowercase().starts_with(RESERVED) {
         return Err(FieldProblem::new(
             "database",
             "is a name that the server or Berth keeps for itself",
             "another name, not beginning with '_rdb'",
         ));
     }
-    check("database", name, "'_' or '-'", |c| matches!(c, '_' | '-'))
+    check_made_of("database", name, LONGEST as usize, "", "_-")
 }
 
-/// Whether a database is the server's or Berth's, whatever its capitals: the server tells no two names apart by them.
+/// Whether a database is the server's, whatever its capitals: the server tells no two names apart by them.
 pub fn is_own(name: &str) -> bool {
-    let folded = name.to_ascii_lowercase();
-    OWN_DATABASES.contains(&&*folded) || folded.starts_with(RESERVED)
-}
-
-fn check(
-    field: &str,
-    name: &str,
-    besides: &str,
-    allowed: impl Fn(char) -> bool,
-) -> Result<(), FieldProblem> {
-    let valid = name.len() <= LONGEST as usize
-        && name.starts_with(|c: char| c.is_ascii_alphabetic())
-        && name
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || allowed(c));
-    if valid {
-        return Ok(());
-    }
-    let rule =
-        format!("1 to {LONGEST} letters, digits, {besides}, beginning with a letter, in ASCII");
-    Err(FieldProblem::new(field, "is not a valid name", rule))
+    OWN_DATABASES.contains(&&*name.to_ascii_lowercase())
 }
 
 fn database_of(slug: &str) -> String {

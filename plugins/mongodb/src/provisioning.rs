@@ -1,17 +1,17 @@
 //! How an instance comes to be, and how it fares.
 
-use berth_sdk::engine::{Instance, MemberObservation, Provisioning, Role};
+use berth_sdk::engine::{Instance, MemberObservation, Needs, Provisioning, Role};
+use berth_sdk::server::{SOON, another_program};
 use berth_sdk::types::{Endpoint, FieldProblem, Spec, Workload};
 use berth_sdk::{Error, Result};
 use bson::{Document, doc};
 
 use crate::catalog::{MINIMUM_MEMORY, MINIMUM_STORAGE};
-use crate::names::{SUPERUSER, USERS_DATABASE};
-use crate::plan::{MEMBER, PORT, REPLICA_SET, SUPERUSER_SECRET, USER_SECRET};
-use crate::roles::{self, Role as Given};
-use crate::session::{Refusal, SOON, Session, code, failure};
+use crate::names::USERS_DATABASE;
+use crate::plan::{MEMBER, PORT, REPLICA_SET, USER_SECRET};
+use crate::session::{Refusal, Session, code, failure};
 use crate::wire::{Failure, number};
-use crate::{MongoDb, catalog, databases, names, plan, settings, users};
+use crate::{MongoDb, catalog, databases, names, plan, roles, settings, users};
 
 impl Provisioning for MongoDb {
     fn validate(spec: Spec) -> Result<()> {
@@ -27,34 +27,39 @@ impl Provisioning for MongoDb {
     /// the set's members.
     fn bootstrap(instance: Instance) -> Result<()> {
         let mut session = Session::member(&instance)?;
+        check_program(&mut session, &instance.spec.version)?;
         lead(&mut session, &instance)?;
-        let root = [Given::new("root", USERS_DATABASE)];
-        ensure_user(&mut session, &instance, SUPERUSER, SUPERUSER_SECRET, &root)?;
-        let user = names::user(&instance.spec);
-        ensure_user(
-            &mut session,
-            &instance,
-            &user,
-            USER_SECRET,
-            &roles::of_admins(),
-        )?;
+        users::ensure_superuser(&mut session, &instance)?;
+        let (user, admins) = (names::user(&instance.spec), roles::of_admins());
+        users::ensure(&mut session, &instance, &user, USER_SECRET, &admins)?;
         databases::note(&mut session, &names::database(&instance.spec)).map(drop)
     }
 
     fn observe(instance: Instance) -> Result<Vec<MemberObservation>> {
-        let looked = match Session::try_superuser(&instance) {
-            Ok(mut session) => look(&mut session),
-            // Nobody has made him yet.
-            Err(Refusal::Password) => return Ok(vec![silent()]),
+        let session = match Session::try_superuser(&instance) {
+            Ok(session) => Ok(session),
+            // Nobody has made him yet, or somebody changed him. Whoever only looks mends nothing.
+            Err(Refusal::Password) => Session::member(&instance),
             Err(Refusal::Other(error)) => Err(error),
         };
-        match looked {
+        match session.and_then(|mut session| look(&mut session)) {
             Ok(seen) => Ok(vec![seen]),
             // It starts, stops or hangs: a fact about the member, not a failure of looking at it.
-            Err(Error::RetryAfter(_)) => Ok(vec![silent()]),
+            Err(Error::RetryAfter(_)) => Ok(vec![MemberObservation::silent(MEMBER)]),
             Err(error) => Err(error),
         }
     }
+}
+
+/// That the server is of the version that was planned.
+fn check_program(session: &mut Session, label: &str) -> Result<()> {
+    let answer = session.ask("asking for the version", doc! {"buildInfo": 1})?;
+    let said = answer.get_str("version").unwrap_or_default();
+    let further = said.strip_prefix(label);
+    if further.is_some_and(|rest| rest.starts_with('.')) {
+        return Ok(());
+    }
+    Err(another_program(said, &format!("MongoDB {label}")))
 }
 
 /// See that the server is the set's primary: found the set, or tell it where its member is now.
@@ -107,29 +112,6 @@ fn address(instance: &Instance) -> Result<String> {
     })
 }
 
-fn ensure_user(
-    session: &mut Session,
-    instance: &Instance,
-    name: &str,
-    secret: &str,
-    given: &[Given],
-) -> Result<()> {
-    let password = instance
-        .secret(secret)
-        .ok_or_else(|| Error::failed("the password of a first user is not known"))?;
-    let mut command = users::creation(name, password, given);
-    match session.try_ask(USERS_DATABASE, command.clone()) {
-        Ok(_) => Ok(()),
-        Err(Failure::Server(code::USER_EXISTS, _)) => {
-            command.remove("createUser");
-            let mut change = doc! {"updateUser": name};
-            change.extend(command);
-            session.ask("changing a first user", change).map(drop)
-        }
-        Err(error) => Err(failure("making a first user", &error)),
-    }
-}
-
 fn look(session: &mut Session) -> Result<MemberObservation> {
     let doing = "looking at the server";
     let hello = session.ask(doing, doc! {"hello": 1})?;
@@ -163,49 +145,15 @@ fn member(hello: &Document, status: &Document, sizes: &Document) -> Result<Membe
     })
 }
 
-fn silent() -> MemberObservation {
-    MemberObservation {
-        member: MEMBER.into(),
-        role: Role::Primary,
-        ready: false,
-        data_bytes: 0,
-        connections: 0,
-        version: String::new(),
-    }
-}
-
 /// Everything that is wrong with a spec.
 fn problems(spec: &Spec) -> Vec<FieldProblem> {
-    let mut found = Vec::new();
-    let mut refuse = |bad: bool, field: &str, reason: &str, help: &str| {
-        if bad {
-            found.push(FieldProblem::new(field, reason, help));
-        }
+    let needs = Needs {
+        product: "MongoDB",
+        versions: &catalog::labels(),
+        memory_bytes: MINIMUM_MEMORY,
+        storage_bytes: MINIMUM_STORAGE,
     };
-    refuse(
-        catalog::release(&spec.version).is_none(),
-        "version",
-        "is not a version of MongoDB that is offered",
-        &format!("one of {}", catalog::labels()),
-    );
-    refuse(
-        spec.members != 1,
-        "members",
-        "high availability is not there yet",
-        "1",
-    );
-    refuse(
-        spec.node.memory_bytes < MINIMUM_MEMORY,
-        "node.memory-bytes",
-        "is too little memory for a server",
-        &format!("at least {} MiB", MINIMUM_MEMORY >> 20),
-    );
-    refuse(
-        spec.storage_bytes < MINIMUM_STORAGE,
-        "storage-bytes",
-        "is too little storage for a server and its log of changes",
-        &format!("at least {} GiB", MINIMUM_STORAGE >> 30),
-    );
+    let mut found = needs.problems(spec);
     found.extend(settings::problems(spec));
     found.extend(names::check_user(&names::user(spec)).err());
     found.extend(names::check_database(&names::database(spec)).err());

@@ -2,10 +2,10 @@
 //! speaks it.
 
 use std::fmt::Write as _;
-use std::io::ErrorKind;
 use std::time::Duration;
 
 use berth_sdk::engine::Instance;
+use berth_sdk::server::{LATER, SOON};
 use berth_sdk::{Error, Result};
 use bson::spec::BinarySubtype;
 use bson::{Binary, Document, doc};
@@ -13,15 +13,13 @@ use bson::{Binary, Document, doc};
 use crate::names::{MEMBERS, MEMBERS_DATABASE, SUPERUSER, USERS_DATABASE};
 use crate::plan::{KEY_SECRET, MEMBER, PORT, SUPERUSER_SECRET};
 use crate::scram::{Beginning, Untrue};
+use crate::users;
 use crate::wire::{Connection, Failure};
 
-/// How soon to look again at a server that starts: creating an instance waits for it.
-pub const SOON: Duration = Duration::from_millis(50);
-/// How soon to look again at a server that is busy or out of something.
-const LATER: Duration = Duration::from_secs(1);
-
-/// Less than the host waits for a call.
+/// Longer than the server may take for a command, and less than the host waits for a call.
 const PATIENCE: Duration = Duration::from_secs(25);
+/// What the server gives a command, so that none goes on that nobody waits for.
+const TIME_MS: i32 = 20_000;
 
 /// Numbers of errors, by their names in the manual.
 pub mod code {
@@ -29,6 +27,7 @@ pub mod code {
     pub const AUTHENTICATION_FAILED: i32 = 18;
     pub const ALREADY_INITIALIZED: i32 = 23;
     pub const LOCK_TIMEOUT: i32 = 24;
+    pub const ROLE_NOT_FOUND: i32 = 31;
     pub const LOCK_BUSY: i32 = 46;
     pub const MAX_TIME_EXPIRED: i32 = 50;
     pub const WRITE_CONCERN_TIMEOUT: i32 = 64;
@@ -42,7 +41,9 @@ pub mod code {
     pub const INTERRUPTED_AT_SHUTDOWN: i32 = 11_600;
     pub const INTERRUPTED: i32 = 11_602;
     pub const NOT_PRIMARY_NO_SECONDARY: i32 = 13_435;
+    pub const NOT_PRIMARY_OR_SECONDARY: i32 = 13_436;
     pub const OUT_OF_DISK_SPACE: i32 = 14_031;
+    pub const ROLE_EXISTS: i32 = 51_002;
     pub const USER_EXISTS: i32 = 51_003;
 }
 
@@ -57,14 +58,17 @@ pub enum Refusal {
 }
 
 impl Session {
-    /// As Berth's own user, who may do everything.
+    /// As Berth's own user, who may do everything. When somebody changed him, the key of the set's members brings him back.
     pub fn superuser(instance: &Instance) -> Result<Self> {
-        Self::try_superuser(instance).map_err(|refusal| {
-            explained(
-                refusal,
-                "the server does not accept the superuser's password",
-            )
-        })
+        match Self::try_superuser(instance) {
+            Ok(session) => Ok(session),
+            Err(Refusal::Password) => {
+                let mut session = Self::member(instance)?;
+                users::ensure_superuser(&mut session, instance)?;
+                Ok(session)
+            }
+            Err(Refusal::Other(error)) => Err(error),
+        }
     }
 
     pub fn try_superuser(instance: &Instance) -> Result<Self, Refusal> {
@@ -75,8 +79,10 @@ impl Session {
     /// As a member of the replica set: before there are users, and when Berth's own was changed by somebody.
     pub fn member(instance: &Instance) -> Result<Self> {
         let key = secret(instance, KEY_SECRET)?;
-        Self::login(instance, MEMBERS_DATABASE, MEMBERS, key)
-            .map_err(|refusal| explained(refusal, "the server does not accept its own key"))
+        Self::login(instance, MEMBERS_DATABASE, MEMBERS, key).map_err(|refusal| match refusal {
+            Refusal::Password => Error::failed("the server does not accept its own key"),
+            Refusal::Other(error) => error,
+        })
     }
 
     /// As anybody. The password is not sent.
@@ -125,11 +131,18 @@ impl Session {
 
     /// The same, for whoever knows an error by its number.
     pub fn try_ask(&mut self, database: &str, command: Document) -> Result<Document, Failure> {
-        self.0.ask(database, command)
+        self.0.ask(database, timed(command))
     }
 }
 
-fn secret<'a>(instance: &'a Instance, name: &str) -> Result<&'a str> {
+/// Every command takes this. One that is cut off answers so, and is said again.
+fn timed(mut command: Document) -> Document {
+    command.insert("maxTimeMS", TIME_MS);
+    command
+}
+
+/// The value of a secret that the plan asks for.
+pub fn secret<'a>(instance: &'a Instance, name: &str) -> Result<&'a str> {
     instance
         .secret(name)
         .ok_or_else(|| Error::failed("a secret of the server's is not known to Berth"))
@@ -159,13 +172,6 @@ fn payload(answer: &Document) -> &[u8] {
         .map_or(&[], |bytes| bytes)
 }
 
-fn explained(refusal: Refusal, password: &str) -> Error {
-    match refusal {
-        Refusal::Password => Error::failed(password),
-        Refusal::Other(error) => error,
-    }
-}
-
 fn refused(error: &Failure) -> Refusal {
     match error {
         Failure::Server(code::AUTHENTICATION_FAILED | code::USER_NOT_FOUND, _) => Refusal::Password,
@@ -175,23 +181,7 @@ fn refused(error: &Failure) -> Refusal {
 
 /// What went wrong, by who must act.
 pub fn failure(doing: &str, error: &Failure) -> Error {
-    match error {
-        Failure::Io(error) if error.kind() == ErrorKind::PermissionDenied => {
-            Error::failed("the host does not allow a connection to the server")
-        }
-        Failure::Io(error)
-            if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) =>
-        {
-            Error::retry(LATER, "the server does not answer")
-        }
-        // It does not listen yet, closed the connection, or was killed.
-        Failure::Io(_) => Error::retry(SOON, format!("the server was not there for {doing}")),
-        Failure::Protocol(why) => Error::failed(format!("{doing} failed: {why}")),
-        Failure::Server(code, message) => match wait_for(*code) {
-            Some((after, reason)) => Error::retry(after, reason),
-            None => Error::failed(format!("{doing} failed: {message} (error {code})")),
-        },
-    }
+    error.explained(doing, wait_for)
 }
 
 /// States that pass by themselves.
@@ -199,6 +189,7 @@ fn wait_for(code: i32) -> Option<(Duration, &'static str)> {
     match code {
         code::NOT_PRIMARY
         | code::NOT_PRIMARY_NO_SECONDARY
+        | code::NOT_PRIMARY_OR_SECONDARY
         | code::NOT_YET_INITIALIZED
         | code::STEPPED_DOWN
         | code::INTERRUPTED => Some((SOON, "the server does not take changes yet")),
@@ -226,12 +217,15 @@ mod tests {
         let of = |code| failure("x", &Failure::Server(code, "why".into()));
         assert!(matches!(of(code::NOT_PRIMARY), Error::RetryAfter(_)));
         assert!(matches!(of(13), Error::Failed(text) if text == "x failed: why (error 13)"));
-        let io = |kind: ErrorKind| failure("x", &Failure::Io(kind.into()));
-        assert!(matches!(io(ErrorKind::PermissionDenied), Error::Failed(_)));
-        assert!(matches!(
-            io(ErrorKind::ConnectionRefused),
-            Error::RetryAfter(_)
-        ));
+    }
+
+    #[test]
+    fn no_command_goes_on_when_nobody_waits_for_it() {
+        let command = timed(doc! {"ping": 1});
+        assert_eq!(command, doc! {"ping": 1, "maxTimeMS": 20_000});
+        assert!(u128::try_from(TIME_MS).unwrap() < PATIENCE.as_millis());
+        let late = Failure::Server(code::MAX_TIME_EXPIRED, String::new());
+        assert!(matches!(failure("x", &late), Error::RetryAfter(_)));
     }
 
     #[test]

@@ -24,9 +24,12 @@ pub fn oplog_mb(spec: &Spec) -> u64 {
     (spec.storage_bytes / 20 / MIB).clamp(990, 51_200)
 }
 
-/// Each connection has a thread, with up to 1 MB of stack.
+/// The server has no connections set aside for whoever looks after it, and Berth is one among many. So what bounds the
+/// clients is the proxy in front of it, which lets in some 4000; the server's own limit lies above that, where they cannot
+/// reach it. A connection has a thread, which takes of its 1 MB of stack what it touches, some ten kB while it waits: a
+/// lower limit for a small node would save less than it endangers.
 pub fn connections(spec: &Spec) -> u64 {
-    (spec.node.memory_bytes / MIB).clamp(200, 20_000)
+    (spec.node.memory_bytes / MIB).clamp(5000, 20_000)
 }
 
 #[cfg(test)]
@@ -39,6 +42,16 @@ mod tests {
         spec.node.memory_bytes = memory;
         spec.storage_bytes = storage;
         spec
+    }
+
+    #[test]
+    fn clients_leave_berth_its_connections() {
+        // Two files for each, of the proxy's 8192.
+        let clients = 8192 / 2;
+        for memory in [0, 512 * MIB, 4 * GIB, 1 << 50] {
+            let most = connections(&with(memory, 0));
+            assert!((clients + 100..=20_000).contains(&most), "{memory}: {most}");
+        }
     }
 
     #[test]

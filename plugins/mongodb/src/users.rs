@@ -2,12 +2,14 @@
 
 use berth_sdk::engine::Instance;
 use berth_sdk::engine::users::{Database, Permission, Privilege, User, Users};
+use berth_sdk::names::first_user_stays;
 use berth_sdk::{Error, Result};
 use bson::{Array, Bson, Document, doc};
 
-use crate::names::{RESERVED, USERS_DATABASE};
+use crate::names::{SUPERUSER, USERS_DATABASE};
+use crate::plan::SUPERUSER_SECRET;
 use crate::roles::{self, Role};
-use crate::session::{Session, code, failure};
+use crate::session::{Session, code, failure, secret};
 use crate::wire::Failure;
 use crate::{MongoDb, databases, names, privileges};
 
@@ -89,9 +91,7 @@ impl Users for MongoDb {
 
     fn delete_user(instance: Instance, name: String) -> Result<()> {
         if name == names::user(&instance.spec) {
-            return Err(Error::conflict(format!(
-                "'{name}' is the instance's first user, which it is reached with; it can be changed and not deleted"
-            )));
+            return Err(first_user_stays(&name));
         }
         let mut session = Session::superuser(&instance)?;
         if is_own(&name) {
@@ -102,7 +102,8 @@ impl Users for MongoDb {
             // An earlier call may have got no further.
             Ok(_) | Err(Failure::Server(code::USER_NOT_FOUND, _)) => {
                 let whose = vec![Bson::Document(doc! {"user": &name, "db": USERS_DATABASE})];
-                session.ask("ending sessions", doc! {"killAllSessions": whose})?;
+                let kill = doc! {"killAllSessions": whose};
+                ended(session.try_ask(USERS_DATABASE, kill))?;
                 removed.map(drop).map_err(|_| absent(&name))
             }
             Err(error) => Err(failure("removing the user", &error)),
@@ -166,6 +167,33 @@ pub fn creation(name: &str, password: &str, given: &[Role]) -> Document {
     }
 }
 
+/// Berth's own user, who may do everything.
+pub fn ensure_superuser(session: &mut Session, instance: &Instance) -> Result<()> {
+    let root = [Role::new("root", USERS_DATABASE)];
+    ensure(session, instance, SUPERUSER, SUPERUSER_SECRET, &root)
+}
+
+/// That there is this user, with the password that a secret holds and these roles.
+pub fn ensure(
+    session: &mut Session,
+    instance: &Instance,
+    name: &str,
+    secret_name: &str,
+    given: &[Role],
+) -> Result<()> {
+    let mut command = creation(name, secret(instance, secret_name)?, given);
+    match session.try_ask(USERS_DATABASE, command.clone()) {
+        Ok(_) => Ok(()),
+        Err(Failure::Server(code::USER_EXISTS, _)) => {
+            command.remove("createUser");
+            let mut change = doc! {"updateUser": name};
+            change.extend(command);
+            session.ask("changing a first user", change).map(drop)
+        }
+        Err(error) => Err(failure("making a first user", &error)),
+    }
+}
+
 pub fn mechanisms() -> Array {
     vec!["SCRAM-SHA-256".into()]
 }
@@ -190,9 +218,30 @@ fn shown(session: &mut Session, which: Bson) -> Result<Vec<Known>> {
 }
 
 fn is_own(name: &str) -> bool {
-    name.starts_with(RESERVED) || name.chars().any(char::is_control)
+    name == SUPERUSER || name.chars().any(char::is_control)
+}
+
+/// Version 6.0 looks for the user whose sessions it is to end, and has forgotten them with him.
+fn ended(answer: Result<Document, Failure>) -> Result<()> {
+    match answer {
+        Ok(_) | Err(Failure::Server(code::USER_NOT_FOUND, _)) => Ok(()),
+        Err(error) => Err(failure("ending sessions", &error)),
+    }
 }
 
 fn absent(name: &str) -> Error {
     Error::not_found(format!("there is no user '{name}'"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sessions_of_a_user_who_is_gone_are_ended() {
+        let answer = |code| ended(Err(Failure::Server(code, String::new())));
+        assert!(ended(Ok(doc! {"ok": 1})).is_ok());
+        assert!(answer(code::USER_NOT_FOUND).is_ok());
+        assert!(answer(code::AUTHENTICATION_FAILED).is_err());
+    }
 }

@@ -23,17 +23,12 @@ const BODY: u8 = 0;
 pub struct Connection {
     stream: TcpStream,
     asked: i32,
+    /// Nobody knows what would come next.
+    broken: bool,
 }
 
 /// Why there is no answer.
-#[derive(Debug)]
-pub enum Failure {
-    /// The server's own word: number and message.
-    Server(i32, String),
-    Io(io::Error),
-    /// What it sent makes no sense.
-    Protocol(&'static str),
-}
+pub type Failure = berth_sdk::server::Failure<i32>;
 
 type Result<T, E = Failure> = std::result::Result<T, E>;
 
@@ -42,11 +37,24 @@ impl Connection {
         let stream = TcpStream::connect(address)?;
         stream.set_read_timeout(Some(patience))?;
         stream.set_write_timeout(Some(patience))?;
-        Ok(Self { stream, asked: 0 })
+        Ok(Self {
+            stream,
+            asked: 0,
+            broken: false,
+        })
     }
 
     /// Have a command carried out in a database. One that the server says no to, in whichever way, is a failure.
-    pub fn ask(&mut self, database: &str, mut command: Document) -> Result<Document> {
+    pub fn ask(&mut self, database: &str, command: Document) -> Result<Document> {
+        if self.broken {
+            return Err(Failure::Io(io::ErrorKind::NotConnected.into()));
+        }
+        let answer = self.exchange(database, command);
+        self.broken = answer.as_ref().is_err_and(Failure::ends_connection);
+        answer
+    }
+
+    fn exchange(&mut self, database: &str, mut command: Document) -> Result<Document> {
         command.insert("$db", database);
         self.asked = self.asked.wrapping_add(1);
         let message = message(self.asked, &command)?;
@@ -66,12 +74,6 @@ impl Connection {
             return Err(Failure::Io(io::ErrorKind::UnexpectedEof.into()));
         }
         document(&content)
-    }
-}
-
-impl From<io::Error> for Failure {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
     }
 }
 
@@ -151,9 +153,31 @@ fn refusal(answer: &Document) -> Option<Failure> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+
     use bson::doc;
 
     use super::*;
+
+    #[test]
+    fn an_answer_that_comes_late_is_none_to_the_next_question() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = std::thread::spawn(move || {
+            let (mut server, _) = listener.accept().unwrap();
+            let mut asked = Vec::new();
+            server.read_to_end(&mut asked).unwrap();
+            asked.len()
+        });
+        let mut connection = Connection::open(address, Duration::from_millis(50)).unwrap();
+        for _ in 0..2 {
+            let answer = connection.ask("admin", doc! {"ping": 1});
+            assert!(matches!(answer, Err(Failure::Io(_))), "{answer:?}");
+        }
+        drop(connection);
+        let one = message(1, &doc! {"ping": 1, "$db": "admin"}).unwrap().len();
+        assert_eq!(server.join().unwrap(), one, "nothing is asked any more");
+    }
 
     #[test]
     fn a_message_says_its_length_and_holds_the_command() {

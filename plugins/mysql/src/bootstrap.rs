@@ -3,6 +3,7 @@
 //! Every statement bears repetition: the host calls again after any failure, and may after a success.
 
 use berth_sdk::engine::Instance;
+use berth_sdk::server::another_program;
 use berth_sdk::{Error, Result};
 
 use crate::catalog::Series;
@@ -22,10 +23,8 @@ pub fn bootstrap(instance: &Instance) -> Result<()> {
         let said = session.row("asking for the version", "SELECT VERSION()")?;
         let said = said.into_iter().next().flatten().unwrap_or_default();
         if !series.is_of(&said) {
-            return Err(Error::failed(format!(
-                "the server says that it is {said}, which is no MySQL {}: the program's path leads to another one",
-                series.label()
-            )));
+            let wanted = format!("MySQL {}", series.label());
+            return Err(another_program(&said, &wanted));
         }
         prepare(session)?;
         let user = names::user(&instance.spec);

@@ -1,20 +1,15 @@
 //! A session with the instance's server, and its failures in plain words.
 
-use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use berth_sdk::engine::Instance;
+use berth_sdk::server::{LATER, SOON};
 use berth_sdk::{Error, Result};
 
 use crate::names::{SUPERUSER, literal};
 use crate::plan::{MEMBER, PORT, SUPERUSER_SECRET};
 use crate::wire::{Connection, Failure, Login, Row};
-
-/// How soon to look again at a server that starts: creating an instance waits for it.
-const SOON: Duration = Duration::from_millis(30);
-/// How soon to look again at a server that is busy or out of something.
-const LATER: Duration = Duration::from_secs(1);
 
 /// Longer than the server may take for a statement, and less than the host waits for a call.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -196,25 +191,11 @@ fn refusal(error: &Failure) -> Refusal {
 /// What went wrong, by who must act.
 pub fn failure(doing: &str, error: &Failure) -> Error {
     match error {
-        Failure::Io(error) if error.kind() == ErrorKind::PermissionDenied => {
-            Error::failed("the host does not allow a connection to the server")
-        }
-        Failure::Io(error)
-            if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) =>
-        {
-            Error::retry(LATER, "the server does not answer")
-        }
-        // It does not listen yet, closed the connection, or was killed.
-        Failure::Io(_) => Error::retry(SOON, format!("the server was not there for {doing}")),
-        Failure::Protocol(why) => Error::failed(format!("{doing} failed: {why}")),
-        Failure::Server(number, message) => match wait_for(*number) {
-            Some((after, reason)) => Error::retry(after, reason),
-            // A message about syntax quotes the statement, and some statements hold what is kept for a password.
-            None if *number == number::PARSE => Error::failed(format!(
-                "{doing} failed: the server took it for a syntax error"
-            )),
-            None => Error::failed(format!("{doing} failed: {message} (error {number})")),
-        },
+        // Its message quotes the statement, and some statements hold what is kept for a password.
+        Failure::Server(number::PARSE, _) => Error::failed(format!(
+            "{doing} failed: the server took it for a syntax error"
+        )),
+        error => error.explained(doing, wait_for),
     }
 }
 
@@ -259,12 +240,6 @@ mod tests {
             matches!(of(number::PARSE), Error::Failed(text) if !text.contains("why")),
             "a syntax error quotes the statement"
         );
-        let io = |kind: ErrorKind| failure("x", &Failure::Io(kind.into()));
-        assert!(matches!(io(ErrorKind::PermissionDenied), Error::Failed(_)));
-        assert!(matches!(
-            io(ErrorKind::ConnectionRefused),
-            Error::RetryAfter(_)
-        ));
     }
 
     #[test]

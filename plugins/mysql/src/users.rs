@@ -3,6 +3,7 @@
 
 use berth_sdk::engine::Instance;
 use berth_sdk::engine::users::User;
+use berth_sdk::names::first_user_stays;
 use berth_sdk::{Error, Result};
 
 use crate::bootstrap::prepare;
@@ -74,9 +75,7 @@ pub fn change(
 /// before anything is changed.
 pub fn delete(instance: &Instance, name: &str) -> Result<()> {
     if name == names::user(&instance.spec) {
-        return Err(Error::conflict(format!(
-            "'{name}' is the instance's first user, which it is reached with; it can be changed and not deleted"
-        )));
+        return Err(first_user_stays(name));
     }
     with(instance, |session| {
         let grants = Grants::read(session)?;

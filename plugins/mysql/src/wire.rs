@@ -42,14 +42,7 @@ pub struct Connection {
 }
 
 /// Why there is no answer.
-#[derive(Debug)]
-pub enum Failure {
-    /// The server's own word: number and message.
-    Server(u16, String),
-    Io(io::Error),
-    /// What it sent makes no sense.
-    Protocol(&'static str),
-}
+pub type Failure = berth_sdk::server::Failure<u16>;
 
 /// Who wants in.
 pub struct Login<'a> {
@@ -107,7 +100,7 @@ impl Connection {
             return Err(Failure::Io(io::ErrorKind::NotConnected.into()));
         }
         let answer = self.exchange(sql);
-        self.broken |= matches!(answer, Err(Failure::Io(_) | Failure::Protocol(_)));
+        self.broken |= answer.as_ref().is_err_and(Failure::ends_connection);
         answer
     }
 
@@ -186,12 +179,6 @@ impl Connection {
             return Err(Failure::Protocol("an answer is out of order"));
         }
         Ok(content)
-    }
-}
-
-impl From<io::Error> for Failure {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
     }
 }
 

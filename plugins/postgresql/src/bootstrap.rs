@@ -5,6 +5,7 @@
 
 use berth_sdk::engine::Instance;
 use berth_sdk::engine::users::Permission;
+use berth_sdk::server::another_program;
 use berth_sdk::{Error, Result};
 use postgres_protocol::escape::{escape_identifier, escape_literal};
 
@@ -94,6 +95,7 @@ async fn first_user_and_database(
     major: u32,
     password: &str,
 ) -> Result<()> {
+    check_program(session, major).await?;
     let mut found = Found::look(session, instance).await?;
     let user = names::user(&instance.spec);
     let role = role(&user, major, &verifier(password)?, found.role);
@@ -104,6 +106,18 @@ async fn first_user_and_database(
     }
     (found.role, found.wanted) = (true, true);
     found.manage(session, instance).await
+}
+
+/// That the server is of the version that was planned.
+async fn check_program(session: &Session, major: u32) -> Result<()> {
+    let sql = "SELECT pg_catalog.current_setting('server_version') AS version";
+    let row = session.row("asking for the version", sql).await?;
+    let said = row.as_ref().and_then(|row| row.get("version"));
+    let said = said.unwrap_or_default();
+    if said.starts_with(&format!("{major}.")) {
+        return Ok(());
+    }
+    Err(another_program(said, &format!("PostgreSQL {major}")))
 }
 
 /// What is there of an instance's first user and first database.

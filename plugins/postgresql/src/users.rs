@@ -2,6 +2,7 @@
 
 use berth_sdk::engine::Instance;
 use berth_sdk::engine::users::User;
+use berth_sdk::names::first_user_stays;
 use berth_sdk::{Error, Result};
 use postgres_protocol::escape::{escape_identifier, escape_literal};
 use tokio_postgres::SimpleQueryRow;
@@ -47,9 +48,7 @@ pub async fn change(
 
 pub async fn delete(instance: &Instance, name: &str) -> Result<()> {
     if name == names::user(&instance.spec) {
-        return Err(Error::conflict(format!(
-            "'{name}' is the instance's first user, which it is reached with; it can be changed and not deleted"
-        )));
+        return Err(first_user_stays(name));
     }
     let session = kept::prepared(instance).await?;
     let removed = match find(&session, name).await {

@@ -1,5 +1,6 @@
 //! What users may be called, and what the one keyspace is called.
 
+use berth_sdk::names::check_made_of;
 use berth_sdk::types::{FieldProblem, Spec};
 
 /// Berth's own user.
@@ -13,9 +14,6 @@ pub const KEYSPACE: &str = "keyspace";
 
 /// The server has no limit of its own.
 pub const LONGEST: u32 = 63;
-
-const RULE: &str =
-    "1 to 63 letters, digits, '_', '-', '.' or '@', beginning with a letter, in ASCII";
 
 /// The first user's name.
 pub fn user(spec: &Spec) -> String {
@@ -31,15 +29,7 @@ pub fn check_user(name: &str) -> Result<(), FieldProblem> {
             "another name",
         ));
     }
-    let valid = name.len() <= LONGEST as usize
-        && name.starts_with(|c: char| c.is_ascii_alphabetic())
-        && name
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '@'));
-    if valid {
-        return Ok(());
-    }
-    Err(FieldProblem::new("user", "is not a valid name", RULE))
+    check_made_of("user", name, LONGEST as usize, "", "_-.@")
 }
 
 #[cfg(test)]

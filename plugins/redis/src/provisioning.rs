@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use berth_sdk::engine::{Instance, MemberObservation, Needs, Provisioning, Role};
+use berth_sdk::server::another_program;
 use berth_sdk::types::{FieldProblem, Spec, Workload};
 use berth_sdk::{Error, Result};
 
 use crate::acl::{self, Standing};
-use crate::catalog::{MINIMUM_MEMORY, MINIMUM_STORAGE};
+use crate::catalog::{MINIMUM_MEMORY, MINIMUM_STORAGE, Release};
 use crate::plan::{MEMBER, USER_SECRET};
 use crate::session::Session;
 use crate::{Redis, catalog, names, plan, settings};
@@ -32,7 +33,9 @@ impl Provisioning for Redis {
             .secret(USER_SECRET)
             .ok_or_else(|| Error::failed("the password of the first user is not known"))?;
         let mut session = Session::berth(&instance)?;
-        if Info::read(&mut session)?.is_loading() {
+        let info = Info::read(&mut session)?;
+        info.check_program(catalog::release_of(&instance)?)?;
+        if info.is_loading() {
             return Err(Error::retry(SOON, "the server is loading its data"));
         }
         let user = names::user(&instance.spec);
@@ -79,10 +82,6 @@ impl Info {
         };
         // One that is loading does not count what it has.
         let loading = self.is_loading();
-        let version = match self.field("valkey_version") {
-            "" => self.field("redis_version"),
-            valkey => valkey,
-        };
         Ok(MemberObservation {
             member: MEMBER.into(),
             role,
@@ -91,8 +90,31 @@ impl Info {
             // The one that asks does not count.
             connections: u32::try_from(self.number("connected_clients")?.saturating_sub(1))
                 .unwrap_or(u32::MAX),
-            version: version.to_owned(),
+            version: self.product().1.to_owned(),
         })
+    }
+
+    /// What it is called, and its version.
+    fn product(&self) -> (&str, &str) {
+        match self.field("valkey_version") {
+            "" => ("Redis", self.field("redis_version")),
+            version => ("Valkey", version),
+        }
+    }
+
+    /// That it is of this release.
+    fn check_program(&self, release: &Release) -> Result<()> {
+        let (product, version) = self.product();
+        let (wanted, number) = match release.label.strip_prefix("valkey-") {
+            Some(number) => ("Valkey", number),
+            None => ("Redis", release.label),
+        };
+        let further = version.strip_prefix(number);
+        if product == wanted && further.is_some_and(|rest| rest.starts_with('.')) {
+            return Ok(());
+        }
+        let said = format!("{product} {version}");
+        Err(another_program(&said, &format!("{wanted} {number}")))
     }
 
     fn field(&self, name: &str) -> &str {
@@ -166,12 +188,33 @@ mod tests {
         assert!(matches!(Redis::plan(spec), Err(Error::Invalid(all)) if all.len() == 6));
     }
 
+    fn info(text: &str) -> Info {
+        let fields = text.lines().filter_map(|line| line.split_once(':'));
+        Info(fields.map(|(n, v)| (n.into(), v.into())).collect())
+    }
+
+    #[test]
+    fn a_program_of_another_version_is_refused() {
+        let fits = |said: &str, label: &str| {
+            let release = catalog::release(label).unwrap();
+            info(said).check_program(release).is_ok()
+        };
+        let redis = "redis_version:7.2.5";
+        let valkey = "redis_version:7.2.4\nvalkey_version:8.1.0";
+        assert!(fits(redis, "7.2") && fits(valkey, "valkey-8"));
+        for (said, label) in [
+            (redis, "7.0"),
+            (redis, "valkey-8"),
+            (valkey, "7.2"),
+            ("redis_version:7.20.1", "7.2"),
+            ("", "7.2"),
+        ] {
+            assert!(!fits(said, label), "{said} {label}");
+        }
+    }
+
     #[test]
     fn the_product_says_its_own_version() {
-        let info = |text: &str| {
-            let fields = text.lines().filter_map(|line| line.split_once(':'));
-            Info(fields.map(|(n, v)| (n.into(), v.into())).collect())
-        };
         let base = "role:master\nloading:0\nused_memory_dataset:7\nconnected_clients:3\nredis_version:7.2.4";
         let seen = info(base).member().unwrap();
         assert_eq!(

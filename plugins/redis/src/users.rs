@@ -2,6 +2,7 @@
 
 use berth_sdk::engine::Instance;
 use berth_sdk::engine::users::{Database, Permission, Privilege, User, Users};
+use berth_sdk::names::first_user_stays;
 use berth_sdk::{Error, Result};
 
 use crate::acl::{self, Standing};
@@ -70,9 +71,7 @@ impl Users for Redis {
 
     fn delete_user(instance: Instance, name: String) -> Result<()> {
         if name == names::user(&instance.spec) {
-            return Err(Error::conflict(format!(
-                "'{name}' is the instance's first user, which it is reached with; it can be changed and not deleted"
-            )));
+            return Err(first_user_stays(&name));
         }
         let mut session = Session::berth(&instance)?;
         let found = acl::Users::read(&mut session)?;

@@ -1,6 +1,6 @@
 //! The way to a server that takes nobody without TLS: the host speaks it, beside the address where it does not.
 
-use std::io::{self, Read, Write};
+use std::io;
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 use std::thread;
@@ -8,21 +8,26 @@ use std::thread;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-/// `openssl s_client` carries, a process for each connection, to where these arguments of it say.
-pub fn carry_by_tls(port: u16, server: &[&str]) {
+use crate::relay::{Gate, pass};
+
+/// `openssl s_client` carries, a process for each connection, to where these arguments of it say. What passes the gate are
+/// the messages as they are without TLS.
+pub fn carry_by_tls(port: u16, server: &[&str], gate: Gate) {
     let listener = TcpListener::bind(("127.0.1.1", port)).expect("a listener");
     let server: Vec<String> = server.iter().map(|&text| text.into()).collect();
     thread::spawn(move || {
         for client in listener.incoming().flatten() {
             let mut tls = Command::new("openssl");
-            tls.args(["s_client", "-quiet"]).args(&server);
-            carry(client, tls).expect("a relay");
+            // It looks at no certificate, and would read all of the machine's authorities for each connection.
+            let none = ["-no-CAfile", "-no-CApath", "-no-CAstore"];
+            tls.args(["s_client", "-quiet"]).args(none).args(&server);
+            carry(client, tls, &gate).expect("a relay");
         }
     });
 }
 
 /// The process ends when one of the two does.
-fn carry(client: TcpStream, mut tls: Command) -> io::Result<()> {
+fn carry(client: TcpStream, mut tls: Command, gate: &Gate) -> io::Result<()> {
     client.set_nodelay(true)?;
     let piped = tls.stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut tls = piped.stderr(Stdio::null()).spawn()?;
@@ -30,10 +35,15 @@ fn carry(client: TcpStream, mut tls: Command) -> io::Result<()> {
         return Err(io::ErrorKind::BrokenPipe.into());
     };
     let (mut from_client, mut to_client) = (client.try_clone()?, client);
-    let sender = thread::spawn(move || copy(&mut from_client, &mut to_server));
+    let (there, back) = (gate.clone(), gate.clone());
+    let sender = thread::spawn(move || {
+        if !pass(&mut from_client, &mut to_server, || there.may_pass()) {
+            drop(from_client.shutdown(Shutdown::Both));
+        }
+    });
     let pid = Pid::from_raw(i32::try_from(tls.id()).expect("a pid"));
     thread::spawn(move || {
-        copy(&mut from_server, &mut to_client);
+        pass(&mut from_server, &mut to_client, || back.may_answer());
         to_client.shutdown(Shutdown::Both)
     });
     thread::spawn(move || {
@@ -43,9 +53,4 @@ fn carry(client: TcpStream, mut tls: Command) -> io::Result<()> {
         tls.wait()
     });
     Ok(())
-}
-
-/// Piece by piece: between a pipe and a socket the kernel would wait for more.
-fn copy(from: &mut dyn Read, to: &mut dyn Write) {
-    drop(io::copy(from, to));
 }

@@ -27,18 +27,22 @@ enum State {
     Closed,
 }
 
+/// Whether messages of a port pass, by whichever way: it may be cut.
+#[derive(Clone)]
+pub struct Gate(Arc<Mutex<State>>);
+
 /// What the host does: it carries an address that the engine knows to the server's socket.
 pub struct Relay {
     address: SocketAddr,
-    state: Arc<Mutex<State>>,
+    gate: Gate,
 }
 
 impl Relay {
     pub fn to(socket: PathBuf) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
         let address = listener.local_addr().expect("its address");
-        let state = Arc::new(Mutex::new(State::Open));
-        let shared = Arc::clone(&state);
+        let gate = Gate::open();
+        let shared = gate.clone();
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 // Without a server the client is cut off.
@@ -47,83 +51,96 @@ impl Relay {
                 }
             }
         });
-        Self { address, state }
+        Self { address, gate }
     }
 
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
+    /// For another way to the same port.
+    pub fn gate(&self) -> Gate {
+        self.gate.clone()
+    }
+
     /// Cut it at a message: the first is number 0. Nothing passes after that, as if the one who calls had died.
     pub fn cut(&self, message: usize, lost: Lost) {
-        *locked(&self.state) = State::Cut(message, lost);
+        *self.gate.locked() = State::Cut(message, lost);
     }
 
     /// Let everything pass again. Answers whether it was cut.
     pub fn open(&self) -> bool {
-        let was = std::mem::replace(&mut *locked(&self.state), State::Open);
+        let was = std::mem::replace(&mut *self.gate.locked(), State::Open);
         matches!(was, State::Last | State::Closed)
     }
 }
 
-fn locked(state: &Mutex<State>) -> MutexGuard<'_, State> {
-    state.lock().expect("nobody panics with it")
-}
+impl Gate {
+    /// One through which all passes.
+    pub fn open() -> Self {
+        Self(Arc::new(Mutex::new(State::Open)))
+    }
 
-/// Whether a message of the client's may pass. What it sends at once is one, which is how drivers write.
-fn may_pass(state: &Mutex<State>) -> bool {
-    let mut state = locked(state);
-    let (next, passes) = match *state {
-        State::Open => (State::Open, true),
-        State::Cut(0, Lost::Request) => (State::Closed, false),
-        State::Cut(0, Lost::Answer) => (State::Last, true),
-        State::Cut(more, lost) => (State::Cut(more - 1, lost), true),
-        State::Last | State::Closed => (State::Closed, false),
-    };
-    *state = next;
-    passes
-}
+    /// Whether a message of the client's may pass. What it sends at once is one, which is how drivers write.
+    pub fn may_pass(&self) -> bool {
+        let mut state = self.locked();
+        let (next, passes) = match *state {
+            State::Open => (State::Open, true),
+            State::Cut(0, Lost::Request) => (State::Closed, false),
+            State::Cut(0, Lost::Answer) => (State::Last, true),
+            State::Cut(more, lost) => (State::Cut(more - 1, lost), true),
+            State::Last | State::Closed => (State::Closed, false),
+        };
+        *state = next;
+        passes
+    }
 
-/// Whether what the server says may pass.
-fn may_answer(state: &Mutex<State>) -> bool {
-    let mut state = locked(state);
-    match *state {
-        State::Open | State::Cut(..) => true,
-        State::Last | State::Closed => {
-            *state = State::Closed;
-            false
+    /// Whether what the server says may pass.
+    pub fn may_answer(&self) -> bool {
+        let mut state = self.locked();
+        match *state {
+            State::Open | State::Cut(..) => true,
+            State::Last | State::Closed => {
+                *state = State::Closed;
+                false
+            }
         }
+    }
+
+    fn locked(&self) -> MutexGuard<'_, State> {
+        self.0.lock().expect("nobody panics with it")
     }
 }
 
-fn carry(client: TcpStream, server: UnixStream, state: &Arc<Mutex<State>>) -> io::Result<()> {
+fn carry(client: TcpStream, server: UnixStream, gate: &Gate) -> io::Result<()> {
     client.set_nodelay(true)?;
     let (mut from_client, mut to_client) = (client.try_clone()?, client);
     let (mut from_server, mut to_server) = (server.try_clone()?, server);
-    let (there, back) = (Arc::clone(state), Arc::clone(state));
+    let (there, back) = (gate.clone(), gate.clone());
     thread::spawn(move || {
-        let end = pass(&mut from_client, &mut to_server, || may_pass(&there));
+        let end = pass(&mut from_client, &mut to_server, || there.may_pass());
         if !end {
             drop(from_client.shutdown(Shutdown::Both));
         }
         to_server.shutdown(Shutdown::Write)
     });
     thread::spawn(move || {
-        pass(&mut from_server, &mut to_client, || may_answer(&back));
+        pass(&mut from_server, &mut to_client, || back.may_answer());
         to_client.shutdown(Shutdown::Both)
     });
     Ok(())
 }
 
 /// Pass on what comes, as long as it may. Answers whether it came to its end by itself.
-fn pass(from: &mut impl Read, to: &mut impl Write, may: impl Fn() -> bool) -> bool {
+pub fn pass(from: &mut impl Read, to: &mut impl Write, may: impl Fn() -> bool) -> bool {
     let mut buffer = [0; 64 << 10];
     loop {
         match from.read(&mut buffer) {
             Ok(0) | Err(_) => return true,
             Ok(_) if !may() => return false,
             Ok(read) => {
-                if to.write_all(&buffer[..read]).is_err() {
+                let written = to.write_all(&buffer[..read]);
+                if written.and_then(|()| to.flush()).is_err() {
                     return true;
                 }
             }

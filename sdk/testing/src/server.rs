@@ -15,7 +15,7 @@ use nix::unistd::Pid;
 
 use crate::by_tls::carry_by_tls;
 use crate::place::Place;
-use crate::relay::Relay;
+use crate::relay::{Gate, Relay};
 use crate::secrets;
 
 /// How long anything may take on a busy machine before it counts as never.
@@ -363,7 +363,8 @@ fn reached(member: &Member, place: &Place) -> (Vec<MemberAddress>, Vec<Relay>) {
             let socket = run.join(place.filled(name, false));
             let by_tls = socket.to_string_lossy().into_owned();
             let relay = Relay::to(socket);
-            carry_by_tls(relay.address().port(), &["-unix", &by_tls]);
+            let number = relay.address().port();
+            carry_by_tls(number, &["-unix", &by_tls], relay.gate());
             let address = relay.address().to_string();
             relays.push(relay);
             address
@@ -371,7 +372,7 @@ fn reached(member: &Member, place: &Place) -> (Vec<MemberAddress>, Vec<Relay>) {
         None => {
             let number = place.port(&port.name);
             let address = format!("127.0.0.1:{number}");
-            carry_by_tls(number, &["-connect", &address]);
+            carry_by_tls(number, &["-connect", &address], Gate::open());
             address
         }
     };

@@ -7,10 +7,11 @@ mod settings;
 mod users;
 
 use berth_plugin_mongodb::MongoDb;
+use berth_sdk::engine::settings::Settings;
 use berth_sdk::engine::users::Users;
 use berth_sdk::engine::{Credentials, Login, Provisioning, Role};
 use berth_sdk::types::Error;
-use berth_sdk_testing::{Signal, not_tried};
+use berth_sdk_testing::{Signal, Sweep, not_tried};
 
 use server::{Server, program};
 
@@ -20,6 +21,20 @@ fn lives_with_a_server() {
         return not_tried("the engine for MongoDB on a server or its stand-in");
     };
     a_life(Server::start(&version, program));
+}
+
+#[test]
+fn what_was_cut_off_is_mended_by_its_repetition() {
+    let Some((version, program)) = program() else {
+        return not_tried("the changes of MongoDB, cut off");
+    };
+    let mut server = Server::start(&version, program);
+    server.bootstrap();
+    server.sweep(&Sweep {
+        database: "cut_here",
+        makes_databases: true,
+        setting: ("cursorTimeoutMillis", ["500000", "700000"]),
+    });
 }
 
 fn a_life(mut server: Server) {
@@ -35,6 +50,7 @@ fn a_life(mut server: Server) {
     server.bootstrap();
     server.bootstrap();
     observed(&server);
+    another_version_is_refused(&server);
     clients_get_in_by_tls_only(&server);
     transactions_and_change_streams(&server);
     first_user_rules_the_data_and_no_more(&server);
@@ -79,6 +95,17 @@ fn observed(server: &Server) {
     assert!(matches!(seen[0].role, Role::Primary));
     let numbers = seen[0].version.split('.');
     assert_eq!(numbers.filter(|n| n.parse::<u32>().is_ok()).count(), 3);
+}
+
+/// As if the operator's path for one version led to the program of another.
+fn another_version_is_refused(server: &Server) {
+    let mut other = server.instance.clone();
+    other.spec.version = "6.0".into();
+    let refused = MongoDb::bootstrap(other);
+    assert!(
+        matches!(&refused, Err(Error::Failed(why)) if why.contains("which is no MongoDB 6.0")),
+        "{refused:?}"
+    );
 }
 
 fn clients_get_in_by_tls_only(server: &Server) {
@@ -185,11 +212,18 @@ fn passwords(server: &Server) {
             secret.value = "another".into();
         }
     }
-    assert!(MongoDb::list_users(other.clone()).is_err());
-    assert!(!MongoDb::observe(other.clone()).expect("an observation")[0].ready);
-    server.until(|| MongoDb::bootstrap(other.clone()));
-    assert!(MongoDb::list_users(other).is_ok());
-    assert!(MongoDb::list_users(it()).is_err());
-    server.bootstrap();
-    assert!(MongoDb::list_users(it()).is_ok());
+    assert!(MongoDb::observe(other.clone()).expect("an observation")[0].ready);
+    for changed in [other, it()] {
+        MongoDb::list_users(changed.clone()).expect("a list");
+        let superuser = MongoDb::reload(changed);
+        assert_eq!(superuser.expect("a reload"), [""; 0]);
+    }
+    // Whoever has neither the password nor the key comes to nothing.
+    let mut stranger = server.instance.clone();
+    for secret in &mut stranger.secrets {
+        secret.value = "another".into();
+    }
+    let refused = MongoDb::list_users(stranger);
+    assert!(matches!(refused, Err(Error::Failed(_))), "{refused:?}");
+    MongoDb::list_users(it()).expect("a list");
 }

@@ -57,6 +57,7 @@ fn a_life(version: &str, mut server: Server) {
     server.bootstrap();
 
     observed(version, &server);
+    another_version_is_refused(version, &server);
     clients_get_in_by_tls_only(&server);
     first_user_rules_its_own_and_no_more(version, &server);
     settings_can_be_altered_but_not_the_place(&server);
@@ -107,6 +108,17 @@ fn observed(version: &str, server: &Server) {
         minor.is_some_and(|minor| minor.parse::<u32>().is_ok()),
         "{version}: {}",
         seen[0].version
+    );
+}
+
+/// As if the operator's path for one version led to the programs of a later one. An earlier one lacks what is asked of it.
+fn another_version_is_refused(version: &str, server: &Server) {
+    let mut other = server.instance.clone();
+    other.spec.version = if version == "15" { "14" } else { "15" }.into();
+    let refused = PostgreSql::bootstrap(other);
+    assert!(
+        matches!(&refused, Err(Error::Failed(why)) if why.contains("which is no PostgreSQL 1")),
+        "{version}: {refused:?}"
     );
 }
 

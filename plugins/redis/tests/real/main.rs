@@ -53,6 +53,7 @@ fn a_life(version: &str, mut server: Server) {
     server.bootstrap();
 
     observed(version, &server);
+    another_version_is_refused(version, &server);
     clients_get_in_by_tls_only(&server);
     first_user_rules_the_data_and_no_more(version, &server);
     passwords(&server);
@@ -96,6 +97,17 @@ fn observed(version: &str, server: &Server) {
     let exact = seen[0].version.strip_prefix(&format!("{number}."));
     let exact = exact.is_some_and(|rest| rest.split('.').all(|part| part.parse::<u32>().is_ok()));
     assert!(exact, "{version}: {}", seen[0].version);
+}
+
+/// As if the operator's path for one version led to the program of another.
+fn another_version_is_refused(version: &str, server: &Server) {
+    let mut other = server.instance.clone();
+    other.spec.version = if version == "7.0" { "7.2" } else { "7.0" }.into();
+    let refused = Redis::bootstrap(other);
+    assert!(
+        matches!(&refused, Err(Error::Failed(why)) if why.contains("which is no Redis 7.")),
+        "{version}: {refused:?}"
+    );
 }
 
 fn clients_get_in_by_tls_only(server: &Server) {
