@@ -19,7 +19,7 @@ pub async fn run() {
     // Not counted: what the first calls of a process pay for.
     arena.alone(GOOD_CALLS).await;
     let title = format!(
-        "good calls (a plan each, on another plugin and on the hostile one) beside {} attacks",
+        "good calls (plans of another plugin and of the hostile one, connections to members, lists of the API) beside {} attacks",
         CASES.len()
     );
     let mut table = Table::new(&title, &["beside", "good calls", "median", "p99"]);

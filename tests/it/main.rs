@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "in a test it is an assertion")]
 
 mod access;
+mod allocator;
 mod api;
 mod clients;
 mod command_line;

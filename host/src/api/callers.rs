@@ -4,21 +4,24 @@
 //! A good key is never held up by what others do from its address, and what is remembered of strangers is bounded.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use axum::extract::ConnectInfo;
 use axum::http::Extensions;
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter};
 
+use crate::model::access::subscriber;
 use crate::model::{Error, KeyId, Result};
 
 /// How many new strangers are remembered before those that owe nothing are forgotten.
 const FORGET_EVERY: u32 = 1024;
+/// The same of keys, which are fewer: also those that were revoked are forgotten by that.
+const FORGET_KEYS_EVERY: u32 = 64;
 
 #[derive(Clone, Copy, Debug)]
 pub struct CallerLimits {
@@ -51,14 +54,22 @@ pub struct Callers(Arc<Inner>);
 
 struct Inner {
     limits: CallerLimits,
-    /// Only of keys that are known, so there is an end to them.
-    keys: RwLock<HashMap<KeyId, Arc<OneKey>>>,
+    keys: RwLock<Keys>,
     strangers: DefaultKeyedRateLimiter<IpAddr>,
     since_forgotten: AtomicU32,
     clock: DefaultClock,
 }
 
+/// Of keys that were known when they asked last.
+#[derive(Default)]
+struct Keys {
+    known: HashMap<KeyId, Arc<OneKey>>,
+    since_forgotten: u32,
+}
+
 struct OneKey {
+    /// When it asked last.
+    asked: Mutex<Instant>,
     pace: DefaultDirectRateLimiter,
     running: AtomicUsize,
 }
@@ -111,7 +122,7 @@ impl Callers {
         }
         inner
             .strangers
-            .check_key(&network(address))
+            .check_key(&subscriber(address))
             .map_err(|early| {
                 let wait = early.wait_time_from(inner.clock.now());
                 let message = "too many requests without a known API key from this address";
@@ -119,26 +130,47 @@ impl Callers {
             })
     }
 
-    /// What is remembered of the key, from its first request on.
+    /// What is remembered of the key, from its first request on until it owes nothing any more.
     fn one_key(&self, key: KeyId) -> Arc<OneKey> {
-        let keys = &self.0.keys;
-        let known = keys.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = known.get(&key) {
+        let (now, keys) = (Instant::now(), &self.0.keys);
+        let read = keys.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = read.known.get(&key) {
+            known.asks(now);
             return known.clone();
         }
-        drop(known);
+        drop(read);
+        let requests = self.0.limits.requests;
+        let mut keys = keys.write().unwrap_or_else(PoisonError::into_inner);
+        keys.since_forgotten += 1;
+        if keys.since_forgotten >= FORGET_KEYS_EVERY {
+            keys.since_forgotten = 0;
+            let rest = requests.rest();
+            // Nobody can come to have one meanwhile: for that the book is read.
+            keys.known
+                .retain(|_, key| Arc::strong_count(key) > 1 || key.asked_within(rest, now));
+        }
         let fresh = || {
             Arc::new(OneKey {
-                pace: RateLimiter::direct(self.0.limits.requests.quota()),
+                asked: Mutex::new(now),
+                pace: RateLimiter::direct(requests.quota()),
                 running: AtomicUsize::new(0),
             })
         };
-        let mut keys = keys.write().unwrap_or_else(PoisonError::into_inner);
-        keys.entry(key).or_insert_with(fresh).clone()
+        keys.known.entry(key).or_insert_with(fresh).clone()
     }
 }
 
 impl OneKey {
+    fn asks(&self, now: Instant) {
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        *asked = now.max(*asked);
+    }
+
+    fn asked_within(&self, time: Duration, now: Instant) -> bool {
+        let asked = *self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        now.saturating_duration_since(asked) < time
+    }
+
     fn place(self: Arc<Self>, most: usize) -> Option<Place> {
         let one_more = |running| (running < most).then_some(running + 1);
         let (set, read) = (Ordering::AcqRel, Ordering::Acquire);
@@ -157,6 +189,11 @@ impl Pace {
     fn quota(self) -> Quota {
         Quota::per_second(self.per_second).allow_burst(self.burst)
     }
+
+    /// After so long nothing is left of what was asked for before.
+    fn rest(self) -> Duration {
+        Duration::from_secs(1) * self.burst.get() / self.per_second.get()
+    }
 }
 
 impl Met {
@@ -173,17 +210,6 @@ impl Met {
 pub fn address_of(extensions: &Extensions) -> IpAddr {
     let info = extensions.get::<ConnectInfo<SocketAddr>>();
     info.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |info| info.0.ip())
-}
-
-/// What belongs to one subscriber: an address, and with IPv6 the 64 bits that everybody has to themselves.
-pub fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(address) => address.into(),
-        IpAddr::V6(address) => {
-            let [a, b, c, d, ..] = address.segments();
-            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
-        }
-    }
 }
 
 /// Up, so that who waits that long is not early.
@@ -229,15 +255,34 @@ mod tests {
     }
 
     #[test]
+    fn keys_that_owe_nothing_are_forgotten() {
+        let callers = callers(1_000_000, 2, 1);
+        let busy = KeyId::generate();
+        let place = callers.admit(busy).ok().unwrap();
+        for _ in 0..20 * FORGET_KEYS_EVERY {
+            drop(callers.admit(KeyId::generate()).ok().unwrap());
+        }
+        let remembered = |callers: &Callers| callers.0.keys.read().unwrap().known.len();
+        assert!(remembered(&callers) <= 2 * FORGET_KEYS_EVERY as usize);
+        // One whose request is under way is remembered, or it had more places than it may.
+        assert_eq!(callers.admit(busy).err().unwrap().0, Met::Concurrency);
+        drop(place);
+        // And one that asked a moment ago, or it might ask for more.
+        let slow = self::callers(1, 2, 1);
+        for _ in 0..FORGET_KEYS_EVERY {
+            drop(slow.admit(KeyId::generate()).ok().unwrap());
+        }
+        assert_eq!(remembered(&slow), FORGET_KEYS_EVERY as usize);
+    }
+
+    #[test]
     fn strangers_share_what_a_subscriber_has_and_are_forgotten() {
         let callers = callers(1_000_000, 2, 1);
-        let here: IpAddr = "2001:db8:1:2::1".parse().unwrap();
-        let too: IpAddr = "2001:db8:1:2:ffff::9".parse().unwrap();
-        let there: IpAddr = "2001:db8:1:3::1".parse().unwrap();
-        assert_eq!(network(here), network(too));
-        assert_ne!(network(here), network(there));
-        let mapped: IpAddr = "::ffff:192.0.2.1".parse().unwrap();
-        assert_eq!(network(mapped), "192.0.2.1".parse::<IpAddr>().unwrap());
+        for last in [1, 2] {
+            let one = IpAddr::from([0x2001, 0xdb8, 1, 2, 0, 0, 0, last]);
+            callers.admit_stranger(one).ok().unwrap();
+        }
+        assert_eq!(callers.0.strangers.len(), 1);
         for number in 0..20 * FORGET_EVERY {
             let address = IpAddr::V4(Ipv4Addr::from_bits(number));
             callers.admit_stranger(address).ok().unwrap();

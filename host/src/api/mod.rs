@@ -29,7 +29,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::service::Control;
 use callers::Callers;
-pub use callers::{CallerLimits, Pace, network};
+pub use callers::{CallerLimits, Pace};
 use error::ApiError;
 pub use metrics::{Counters, Metrics};
 

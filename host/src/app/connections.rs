@@ -17,7 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::api::network;
+use crate::model::access::subscriber;
 
 /// What a client must take in each stretch of `write_timeout` for which more is waiting to be written to it: slower than
 /// any line that people have, and fast enough that nobody holds an answer for long.
@@ -91,7 +91,7 @@ impl Connections {
     }
 
     fn enter(&self, address: IpAddr) -> Option<Place> {
-        let address = network(address);
+        let address = subscriber(address);
         let mut by_address = self.open.by_address();
         let all: usize = usize::try_from(self.open.gauge.get()).unwrap_or(0);
         let here = by_address.get(&address).copied().unwrap_or(0);

@@ -1,7 +1,7 @@
 //! Who may connect: networks from which clients are let in, at every endpoint of an instance.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
 use ipnet::{IpNet, Ipv4Net};
@@ -23,6 +23,17 @@ pub const LONGEST_DESCRIPTION: usize = 200;
 #[serde(try_from = "String", into = "String")]
 #[schema(value_type = String)]
 pub struct Network(IpNet);
+
+/// What belongs to one subscriber: an address, and with IPv6 the 64 bits that everybody has to themselves.
+pub fn subscriber(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.into(),
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
+        }
+    }
+}
 
 /// One rule: clients from this network are let in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,6 +111,15 @@ impl TryFrom<String> for Network {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_subscriber_is_an_address_or_64_bits_of_them() {
+        let of = |text: &str| subscriber(text.parse().unwrap());
+        assert_eq!(of("2001:db8:1:2::1"), of("2001:db8:1:2:ffff::9"));
+        assert_ne!(of("2001:db8:1:2::1"), of("2001:db8:1:3::1"));
+        assert_eq!(of("::ffff:192.0.2.1"), of("192.0.2.1"));
+        assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
+    }
 
     #[test]
     fn networks_are_written_in_one_way() {

@@ -13,6 +13,7 @@ use crate::model::workload::{Dial, MemberStatus, VolumeUsage};
 use crate::model::{Digest, Error, Result};
 
 use super::call::{Build, Pace, call};
+use super::capability::process;
 use super::sandbox::State;
 use super::scope::{CallScope, Machine, ProcessScope, Redactor};
 use super::sockets::{Destination, Network};
@@ -203,16 +204,19 @@ impl Target for ComponentTarget {
     async fn stop(&self, context: &TargetContext) -> Result<()> {
         self.build.forget(context.instance);
         let scope = self.scope(context).await?;
+        let processes = scope.process.clone();
         let workload = convert::workload_out(&context.workload);
         let (call, outcome) = call!(self.exports, Pace::Talk, scope, "stop", |target, store| {
             target.call_stop(store, &workload)
         });
-        call.answer(outcome)
+        call.answer(outcome)?;
+        see_ended(processes).await
     }
 
     async fn remove(&self, context: &TargetContext) -> Result<()> {
         self.build.forget(context.instance);
         let scope = self.scope(context).await?;
+        let processes = scope.process.clone();
         let (call, outcome) = call!(
             self.exports,
             Pace::Talk,
@@ -220,7 +224,8 @@ impl Target for ComponentTarget {
             "remove",
             |target, store| target.call_remove(store)
         );
-        call.answer(outcome)
+        call.answer(outcome)?;
+        see_ended(processes).await
     }
 
     async fn logs(&self, context: &TargetContext, member: &str, max_bytes: u32) -> Result<String> {
@@ -246,5 +251,13 @@ impl Target for ComponentTarget {
             .map(convert::volume_usage)
             .collect();
         answers::usage(usage, &context.workload, &self.build.manifest)
+    }
+}
+
+/// On this machine. What runs elsewhere the host cannot see.
+async fn see_ended(processes: Option<ProcessScope>) -> Result<()> {
+    match processes {
+        Some(scope) => process::see_ended(scope).await,
+        None => Ok(()),
     }
 }

@@ -27,7 +27,7 @@ impl Control {
         let instance = self.instance(caller, which)?;
         let control = self.clone();
         unbroken(async move {
-            let lock = control.password_lock(instance.id)?;
+            let lock = control.users_lock(instance.id)?;
             let _alone = lock.lock().await;
             let access = control.access(instance).await?;
             let password = control.settle(&access).await?.ok_or_else(|| {
@@ -57,7 +57,7 @@ impl Control {
     }
 
     async fn rotate(&self, instance: Arc<Instance>) -> Result<Connection> {
-        let lock = self.password_lock(instance.id)?;
+        let lock = self.users_lock(instance.id)?;
         let _alone = lock.lock().await;
         let access = self.access(instance).await?;
         // A pending one that the server has taken is promoted before anything else is said to it.

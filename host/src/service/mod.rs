@@ -43,7 +43,7 @@ pub use users::PrivilegeQuery;
 /// What lists can be asked for.
 pub use crate::store::view::{Cursor, InstanceQuery, OperationQuery, Order, OrderBy};
 
-/// How many may wait for their turn with the users of one instance.
+/// How many may be in line for their turn with the users of one instance, the one whose turn it is among them.
 const MOST_IN_LINE: usize = 64;
 const IN_LINE_AGAIN: Duration = Duration::from_secs(5);
 
@@ -69,8 +69,9 @@ struct Inner {
     parts: Parts,
     promised: quota::Promised,
     probed: readiness::Probed,
-    /// One at a time may learn or change an instance's password, or its users.
-    password_locks: Mutex<HashMap<InstanceId, Weak<tokio::sync::Mutex<()>>>>,
+    /// One at a time may change the users of an instance and what is theirs, or learn the first one's password: an answer
+    /// is true when it is given, and of two changes the later one holds.
+    users_locks: Mutex<HashMap<InstanceId, Weak<tokio::sync::Mutex<()>>>>,
 }
 
 /// Who asks.
@@ -102,7 +103,7 @@ impl Control {
             parts,
             promised: quota::Promised::default(),
             probed: readiness::Probed::default(),
-            password_locks: Mutex::default(),
+            users_locks: Mutex::default(),
         }))
     }
 
@@ -150,8 +151,8 @@ impl Control {
     }
 
     /// Held by one at a time. Whoever asked and hung up still has his turn, so there is an end to how many wait.
-    fn password_lock(&self, id: InstanceId) -> Result<Arc<tokio::sync::Mutex<()>>> {
-        let locks = &self.0.password_locks;
+    fn users_lock(&self, id: InstanceId) -> Result<Arc<tokio::sync::Mutex<()>>> {
+        let locks = &self.0.users_locks;
         let mut locks = locks.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(lock) = locks.get(&id).and_then(Weak::upgrade) {
             if Arc::strong_count(&lock) > MOST_IN_LINE {

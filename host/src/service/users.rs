@@ -187,7 +187,7 @@ impl Control {
         let id = self.instance(caller, which)?.id;
         let (control, caller) = (self.clone(), caller.clone());
         unbroken(async move {
-            let lock = control.password_lock(id)?;
+            let lock = control.users_lock(id)?;
             let _alone = lock.lock().await;
             let talk = control.talk(&caller, &InstanceRef::Id(id)).await?;
             change(control.clone(), talk).await

@@ -53,6 +53,14 @@ pub struct Seat {
     pub controllers: Vec<Controller>,
 }
 
+/// What can be used below a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Enabled {
+    pub controllers: Vec<Controller>,
+    /// Why others cannot.
+    pub withheld: Option<String>,
+}
+
 impl Controller {
     pub const ALL: [Self; 3] = [Self::Memory, Self::Cpu, Self::Pids];
 
@@ -129,21 +137,23 @@ impl Hierarchy {
         found
     }
 
-    /// The nearest place for groups. Changes nothing but what may be used there.
-    pub fn seat(&self) -> Result<Seat, String> {
+    /// The nearest place for groups, and why some controllers cannot be used there. Changes nothing but what may be.
+    pub fn seat(&self) -> Result<(Seat, Option<String>), String> {
         let seat = |dir: &Path, controllers: Vec<Controller>| Seat {
             dir: dir.to_owned(),
             version: self.version,
             controllers,
         };
         match self.version {
-            Version::One => Ok(seat(&self.own, self.controllers.clone())),
+            Version::One => Ok((seat(&self.own, self.controllers.clone()), None)),
             Version::Two => {
                 let mut problem = None;
                 for dir in self.own.ancestors() {
                     match enable(dir, &self.controllers) {
-                        Ok(enabled) if !enabled.is_empty() => return Ok(seat(dir, enabled)),
-                        Ok(_) => {}
+                        Ok(enabled) if !enabled.controllers.is_empty() => {
+                            return Ok((seat(dir, enabled.controllers), enabled.withheld));
+                        }
+                        Ok(nothing) => problem = problem.or(nothing.withheld),
                         Err(refused) => problem = problem.or(Some(refused)),
                     }
                     if dir == self.mount {
@@ -156,29 +166,38 @@ impl Hierarchy {
     }
 }
 
-/// Let controllers be used below a group of version 2: all that it has been given itself. Answers them, or why they
-/// cannot be used there.
+/// Let controllers be used below a group of version 2: all that it has been given itself. Answers them, or why none can
+/// be used there.
 ///
 /// Never below a group with processes of its own, but for the root. The kernel refuses `memory` there and may take the
 /// others all the same: then the group becomes a threaded one, and no process can join what is made below it
 /// ("No Internal Process Constraint" and "Threads" in the kernel's cgroup-v2 document). So it is one write, whole or not.
-pub fn enable(dir: &Path, controllers: &[Controller]) -> Result<Vec<Controller>, String> {
+pub fn enable(dir: &Path, controllers: &[Controller]) -> Result<Enabled, String> {
     if is_populated(dir) {
         return Err("the group that Berth runs in has processes of its own".to_owned());
     }
     let named = |names: &[String], c: Controller| names.iter().any(|name| name == c.name());
     let there = words(&dir.join("cgroup.subtree_control"));
     let given = words(&dir.join("cgroup.controllers"));
-    // A group that does not say what it was given is asked for all.
-    let is_given = |c: &Controller| given.is_empty() || named(&given, *c);
     let (on, rest): (Vec<_>, Vec<_>) = controllers.iter().partition(|c| named(&there, **c));
-    let off: Vec<Controller> = rest.into_iter().filter(is_given).collect();
+    let off: Vec<Controller> = rest.into_iter().filter(|c| named(&given, *c)).collect();
     if !off.is_empty() {
         let change: Vec<String> = off.iter().map(|c| format!("+{}", c.name())).collect();
         set(dir, "cgroup.subtree_control", &change.join(" "))
             .map_err(|error| format!("{}: {error}", change.join(" ")))?;
     }
-    Ok([on, off].concat())
+    let controllers_on = [on, off].concat();
+    let withheld: Vec<&str> = controllers
+        .iter()
+        .filter(|c| !controllers_on.contains(c))
+        .map(|c| c.name())
+        .collect();
+    let withheld = (!withheld.is_empty())
+        .then(|| format!("the group above was not given {}", withheld.join(", ")));
+    Ok(Enabled {
+        controllers: controllers_on,
+        withheld,
+    })
 }
 
 /// Whether processes are in the group itself; only the root, which has no type, may have both them and groups below.

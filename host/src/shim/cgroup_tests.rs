@@ -37,7 +37,7 @@ fn version_1_has_a_hierarchy_for_each() {
     );
     let own = "9:name=systemd:/\n8:pids:/\n4:memory:/mine/here\n1:cpu,cpuacct:/\n";
     let found = Hierarchy::parse(&mountinfo, own);
-    let seats: Vec<Seat> = found.iter().map(|h| h.seat().unwrap()).collect();
+    let seats: Vec<Seat> = found.iter().map(|h| h.seat().unwrap().0).collect();
     let seat = |dir: &str, controller| Seat {
         dir: at(dir),
         version: Version::One,
@@ -115,7 +115,8 @@ fn version_2_takes_the_nearest_group_that_lets_it() {
     set(&dir("slice/unit"), "cgroup.procs", "4711\n").unwrap();
     set(&dir("slice/unit"), "cgroup.subtree_control", "").unwrap();
     set(&dir("slice"), "cgroup.subtree_control", "memory pids cpu\n").unwrap();
-    let seat = hierarchy.seat().unwrap();
+    let (seat, withheld) = hierarchy.seat().unwrap();
+    assert_eq!(withheld, None);
     assert_eq!((seat.dir, seat.controllers), (dir("slice"), ALL.to_vec()));
     assert_eq!(
         read(&dir("slice"), "cgroup.subtree_control"),
@@ -137,7 +138,7 @@ fn controllers_that_are_off_are_switched_on() {
     let root = tempfile::tempdir().unwrap();
     set(root.path(), "cgroup.controllers", "cpu memory pids").unwrap();
     set(root.path(), "cgroup.subtree_control", "cpu").unwrap();
-    let mut enabled = enable(root.path(), &ALL).unwrap();
+    let mut enabled = enable(root.path(), &ALL).unwrap().controllers;
     enabled.sort_by_key(|controller| controller.name());
     assert_eq!(
         enabled,
@@ -146,6 +147,37 @@ fn controllers_that_are_off_are_switched_on() {
     // All at once, or the kernel might take some and refuse others.
     let written = read(root.path(), "cgroup.subtree_control");
     assert!(["+memory +pids", "+pids +memory"].contains(&written.as_str()));
+}
+
+#[test]
+fn controllers_that_a_group_was_not_given_are_not_asked_for() {
+    let root = tempfile::tempdir().unwrap();
+    let nothing = Enabled {
+        controllers: Vec::new(),
+        withheld: Some("the group above was not given memory, cpu, pids".to_owned()),
+    };
+    // A group that says nothing was given nothing.
+    assert_eq!(enable(root.path(), &ALL), Ok(nothing));
+    assert!(!root.path().join("cgroup.subtree_control").exists());
+    set(root.path(), "cgroup.controllers", "pids\n").unwrap();
+    let some = Enabled {
+        controllers: vec![Controller::Pids],
+        withheld: Some("the group above was not given memory, cpu".to_owned()),
+    };
+    assert_eq!(enable(root.path(), &ALL), Ok(some.clone()));
+    assert_eq!(read(root.path(), "cgroup.subtree_control"), "+pids");
+    // The reason comes with the place, for who wonders where his limits are.
+    let hierarchy = Hierarchy {
+        version: Version::Two,
+        mount: root.path().to_owned(),
+        own: root.path().to_owned(),
+        controllers: ALL.to_vec(),
+    };
+    let (seat, withheld) = hierarchy.seat().unwrap();
+    assert_eq!(
+        (seat.controllers, withheld),
+        (some.controllers, some.withheld)
+    );
 }
 
 #[test]

@@ -52,7 +52,10 @@ pub fn seats() -> (Vec<Seat>, Option<String>) {
     let mut seats = Vec::new();
     for hierarchy in Hierarchy::all() {
         match hierarchy.seat() {
-            Ok(seat) => seats.push(seat),
+            Ok((seat, withheld)) => {
+                seats.push(seat);
+                problem = problem.or(withheld);
+            }
             Err(why) => problem = problem.or(Some(why)),
         }
     }
@@ -280,7 +283,7 @@ impl Part {
             let (enabled, problem) = match self.version {
                 Version::One => (self.controllers.clone(), None),
                 Version::Two => match cgroup::enable(&parent, &self.controllers) {
-                    Ok(enabled) => (enabled, None),
+                    Ok(enabled) => (enabled.controllers, enabled.withheld),
                     Err(why) => (Vec::new(), Some(why)),
                 },
             };

@@ -25,12 +25,19 @@ fn make(seats: Vec<Seat>, home: &Home) -> (Group, Held) {
     Group::make_in(seats, None, home, "berth-1", "i.main", &LIMITS).unwrap()
 }
 
+/// A directory of version 2 whose groups of the host were given these.
+fn given(dir: &Path, controllers: &str) {
+    let parent = dir.join("berth-1");
+    fs::create_dir_all(&parent).unwrap();
+    fs::write(parent.join("cgroup.controllers"), controllers).unwrap();
+}
+
 #[test]
 fn it_is_made_limited_recorded_and_made_again() {
     let root = tempfile::tempdir().unwrap();
     let home = Home::new(root.path());
     let two = root.path().join("two");
-    fs::create_dir(&two).unwrap();
+    given(&two, "cpu memory pids");
     let seats = || vec![seat(&two, Version::Two, &Controller::ALL)];
     let (group, held) = make(seats(), &home);
     let dir = two.join("berth-1/i.main");
@@ -67,6 +74,18 @@ fn what_cannot_be_had_is_said_and_the_rest_is_used() {
             .unwrap()
             .starts_with("no limit of memory, cpu, pids: this machine")
     );
+}
+
+#[test]
+fn a_controller_that_was_not_given_is_said_to_be_so() {
+    let root = tempfile::tempdir().unwrap();
+    let home = Home::new(root.path());
+    let two = root.path().join("two");
+    given(&two, "cpu pids");
+    let (_, held) = make(vec![seat(&two, Version::Two, &Controller::ALL)], &home);
+    assert_eq!(held.controllers, [Controller::Cpu, Controller::Pids]);
+    let problem = "no limit of memory: the group above was not given memory";
+    assert_eq!(held.problem.as_deref(), Some(problem));
 }
 
 #[test]

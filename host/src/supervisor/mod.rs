@@ -7,12 +7,13 @@ mod judge;
 
 use std::collections::{HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
 use jiff::Timestamp;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -38,8 +39,10 @@ pub struct SupervisorConfig {
     pub engine_every: Duration,
     /// How often its volumes are measured.
     pub usage_every: Duration,
-    /// Most instances that are looked at in one moment.
+    /// Most instances that are looked at in one moment, and as many again of those that took their time the last time.
     pub concurrency: usize,
+    /// A look that takes longer holds up nobody else from then on, and the next one at the same instance not at all.
+    pub prompt: Duration,
     /// An instance that cannot be looked at within this time does not serve.
     pub patience: Duration,
     /// How long a deleted instance can be read.
@@ -55,11 +58,20 @@ pub struct Supervisor {
     health: HealthBook,
 }
 
+/// Where a look is taken from.
+enum Place {
+    Taken(OwnedSemaphorePermit),
+    /// One of these, when its turn comes.
+    InLine(Arc<Semaphore>),
+}
+
 /// What is remembered of an instance from look to look.
 #[derive(Clone, Debug)]
 struct Memory {
     /// What is remembered is of the servers that were brought up then.
     up_since: Option<Timestamp>,
+    /// The last look took its time.
+    slow: bool,
     restarts: u32,
     version: Option<String>,
     engine: Condition,
@@ -77,6 +89,7 @@ impl SupervisorConfig {
             engine_every: Duration::from_secs(15),
             usage_every: Duration::from_secs(60),
             concurrency: 16,
+            prompt: Duration::from_secs(1),
             patience: Duration::from_secs(15),
             retention: Duration::from_secs(7 * 24 * 3600),
             purge_every: Duration::from_secs(600),
@@ -116,7 +129,8 @@ impl Supervisor {
         let mut memories: HashMap<InstanceId, Memory> = HashMap::new();
         let mut in_flight: HashSet<InstanceId> = HashSet::new();
         let mut looks = JoinSet::new();
-        let turns = Arc::new(Semaphore::new(self.config.concurrency.max(1)));
+        let places = || Arc::new(Semaphore::new(self.config.concurrency.max(1)));
+        let (turns, slow_turns) = (places(), places());
         loop {
             let began = Instant::now();
             let running = self.running();
@@ -128,24 +142,29 @@ impl Supervisor {
             for (index, instance) in (0_u32..).zip(running) {
                 // Spread over the period, so that many instances are not a stampede.
                 sleep_until(began + self.config.period / share * index).await;
-                let Ok(turn) = turns.clone().acquire_owned().await else {
-                    return;
-                };
                 while let Some(looked) = looks.try_join_next() {
                     settle(looked, &mut memories, &mut in_flight);
                 }
-                // A look that takes its time holds up no other instance, and is not begun twice.
-                if !in_flight.insert(instance.id) {
+                // A look that takes its time is not begun twice.
+                if in_flight.contains(&instance.id) {
                     continue;
                 }
+                let slow = memories.get(&instance.id).is_some_and(|m| m.slow);
+                let place = if slow {
+                    Place::InLine(slow_turns.clone())
+                } else {
+                    match turns.clone().acquire_owned().await {
+                        Ok(turn) => Place::Taken(turn),
+                        Err(_) => return,
+                    }
+                };
+                in_flight.insert(instance.id);
                 let memory = memories.remove(&instance.id).unwrap_or_default();
                 let supervisor = self.clone();
                 looks.spawn(async move {
                     let id = instance.id;
-                    let look = AssertUnwindSafe(supervisor.look(&instance, memory));
-                    let memory = look.catch_unwind().await.ok();
-                    drop(turn);
-                    (id, memory)
+                    let look = AssertUnwindSafe(supervisor.look_from(place, &instance, memory));
+                    (id, look.catch_unwind().await.ok())
                 });
             }
             sleep_until(began + self.config.period).await;
@@ -168,9 +187,42 @@ impl Supervisor {
         }
     }
 
+    /// Look at an instance from a place of its own. One that takes its time gives that back before it has ended, and the
+    /// next time it waits for one among its like, in their order: however many hang, the others are looked at.
+    async fn look_from(&self, place: Place, instance: &Instance, memory: Memory) -> Memory {
+        let turn = match place {
+            Place::Taken(turn) => turn,
+            Place::InLine(turns) => match turns.acquire_owned().await {
+                Ok(turn) => turn,
+                Err(_) => return memory,
+            },
+        };
+        let was_slow = memory.slow;
+        let mut look = pin!(self.look(instance, memory));
+        let mut memory = match timeout(self.config.prompt, &mut look).await {
+            Ok(memory) => {
+                return Memory {
+                    slow: false,
+                    ..memory
+                };
+            }
+            Err(_) if was_slow => look.await,
+            Err(_) => {
+                drop(turn);
+                look.await
+            }
+        };
+        memory.slow = true;
+        memory
+    }
+
     /// Look at an instance and enter what was found.
     async fn look(&self, instance: &Instance, mut memory: Memory) -> Memory {
         let up_since = instance.updated_at;
+        // It may have waited for its place.
+        if self.running_since(instance.id) != Some(up_since) {
+            return memory;
+        }
         if memory.up_since != Some(up_since) {
             memory = Memory {
                 up_since: Some(up_since),
@@ -343,6 +395,7 @@ impl Default for Memory {
     fn default() -> Self {
         Self {
             up_since: None,
+            slow: false,
             restarts: 0,
             version: None,
             engine: Condition::Healthy,

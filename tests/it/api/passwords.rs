@@ -1,6 +1,9 @@
 //! Credentials: never a stale password, and a way back when it is not known any more.
 
 use axum::http::Method;
+use berth_tests::wait_for;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use serde_json::Value;
 
 use super::harness::{Answer, Berth, DATABASES};
@@ -110,4 +113,39 @@ async fn a_rotation_whose_answer_was_lost_is_found_out() {
         credentials(&berth, &id).await.expect(200)["password"],
         after.as_str()
     );
+}
+
+#[tokio::test]
+async fn so_many_are_in_line_for_a_database_that_does_not_answer_and_no_more() {
+    const MOST: usize = 64;
+    const MORE: usize = 6;
+    let first = "default_project = \"proj_first\"";
+    let berth = Berth::start_with(first, "[callers]\nconcurrent = 1000\nburst = 1000").await;
+    let (busy, other) = (berth.running("busy").await, berth.running("other").await);
+    berth.plugins.hold_rotations(true);
+    let mut asked: FuturesUnordered<_> = (0..MOST + MORE).map(|_| rotate(&berth, &busy)).collect();
+    for _ in 0..MORE {
+        let refused = asked.next().await.unwrap();
+        assert_eq!(refused.header("retry-after"), Some("5"));
+        let told = refused.refused(429, "too_many_requests");
+        assert!(
+            told["message"]
+                .as_str()
+                .unwrap()
+                .contains("too many requests"),
+            "{told}"
+        );
+    }
+    // Who hangs up keeps his place: what he asked for is carried out.
+    drop(asked);
+    rotate(&berth, &busy)
+        .await
+        .refused(429, "too_many_requests");
+    // Each database has a line of its own.
+    credentials(&berth, &other).await.expect(200);
+    berth.plugins.hold_rotations(false);
+    wait_for("the line to be short again", async || {
+        (rotate(&berth, &busy).await.status == 200).then_some(())
+    })
+    .await;
 }

@@ -9,6 +9,7 @@ use berth_tests::real::{DataDir, Host};
 use berth_tests::wait_for;
 use serde_json::{Value, json};
 
+use super::again::bootstrap_twice;
 use super::client::Client;
 use super::{Suite, suites};
 use crate::access::{rdb, running, uuid};
@@ -37,16 +38,33 @@ async fn users_may_what_their_privileges_say_and_nothing_is_left() {
         let host = Host::start(&data).await;
         let more = json!({"db_type": suite.engine, "version": suite.version});
         let id = running(&host, "conformance", more).await;
+        let host = bootstrapped_again(host, &data, &id).await;
         let tried = Tried::of(&host, &data, &suite, &id).await;
         tried.first.may(true, &suite.commands.connect);
         tried.wrong_values_are_refused().await;
         let database = tried.databases().await;
         tried.privileges(&database).await;
         tried.settings().await;
-        tried.rotation_and_restart(&id).await;
+        let now = tried.rotation_and_restart(&id).await;
+        let host = bootstrapped_again(host, &data, &id).await;
+        now.may(true, &suite.commands.connect);
         destroy(&host, &id).await;
         data.nothing_but_the_host().await;
     }
+}
+
+/// By another process while the host is away: its databases go on, and it finds them as it left them.
+async fn bootstrapped_again(mut host: Host, data: &DataDir, id: &str) -> Host {
+    let uuid = uuid(&host, "conformance").await;
+    let users = format!("/rdb/v1/regions/fr-par/instances/{uuid}/users");
+    let (_, before) = rdb(&host, "GET", &users, &Value::Null).await;
+    host.kill9();
+    bootstrap_twice(data, &uuid).await;
+    let host = Host::start(data).await;
+    host.wait_status(id, "running").await;
+    let (_, after) = rdb(&host, "GET", &users, &Value::Null).await;
+    assert_eq!(before, after);
+    host
 }
 
 impl<'a> Tried<'a> {
@@ -212,7 +230,8 @@ impl<'a> Tried<'a> {
         self.first.may(true, &self.suite.commands.connect);
     }
 
-    async fn rotation_and_restart(&self, id: &str) {
+    /// Answers the first user, as it logs in now.
+    async fn rotation_and_restart(&self, id: &str) -> Client {
         let path = format!("/api/v1/databases/{id}");
         let rotate = format!("{path}/credentials/rotate");
         let given = self.host.post(&rotate, &Value::Null).await.expect(200);
@@ -231,5 +250,6 @@ impl<'a> Tried<'a> {
         })
         .await;
         now.may(true, &self.suite.commands.connect);
+        now
     }
 }

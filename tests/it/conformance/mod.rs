@@ -2,6 +2,7 @@
 //! name. An engine does not grade itself: whether users get in, and may do what their privileges say, is seen by a client from
 //! outside, whose words that file has.
 
+mod again;
 mod client;
 mod live;
 mod pure;

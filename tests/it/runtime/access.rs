@@ -209,7 +209,7 @@ fn member() -> Member {
     }
 }
 
-fn own_uid() -> u32 {
+pub fn own_uid() -> u32 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     3_100_000 + std::process::id() % 10_000 * 10 + NEXT.fetch_add(1, Ordering::Relaxed)
 }

@@ -12,11 +12,13 @@ use berth_tests::hostile::cases::{CASES, Case};
 use berth_tests::hostile::{Arena, End, GOOD_CALLS, SECRET, quantile};
 use berth_tests::pause;
 
+use crate::allocator::allocated;
+
 /// Attacks that are made very often, so that what little each of them leaves would be seen: of each way to end one that
 /// is quick.
 const REPEATED: [&str; 3] = ["panic", "thousands of sockets", "a secret in an argument"];
 const REPEATS: usize = 800;
-/// Bytes of the heap that an attack may leave on the average. None leaves any; the allocator of each thread keeps some.
+/// Bytes that an attack may leave allocated on the average. None leaves any.
 const MOST_EACH: usize = 256;
 /// Bytes of memory that it may: what is not the heap's is given and taken by pages, and in its own time.
 const MOST_RESIDENT_EACH: u64 = 8 << 10;
@@ -110,7 +112,9 @@ async fn repeat(arena: &Arc<Arena>, case: Case) -> Vec<String> {
         }
         // The last one's sandbox may still be on its way out.
         pause().await;
-        seen.push((heap(), resident(), open_files()));
+        // Below the hundreds of megabytes that the attacks before had, a slope of what is allocated would not be seen
+        // in what the process has.
+        seen.push((allocated(), resident(), open_files()));
     }
     let [before, after] = seen[..] else {
         unreachable!("it was looked at twice")
@@ -185,15 +189,6 @@ async fn settled(wanted: u64) -> u64 {
 
 fn open_files() -> usize {
     std::fs::read_dir("/proc/self/fd").unwrap().count()
-}
-
-/// Bytes that are allocated. What was freed does not count, whether or not the allocator has given it back: below the
-/// hundreds of megabytes that the attacks before had, a slope would not be seen in what the process has.
-#[allow(unsafe_code, reason = "the C library tells nobody else")]
-fn heap() -> usize {
-    // SAFETY: it only reads the allocator's own counts, under its locks.
-    let counts = unsafe { nix::libc::mallinfo2() };
-    counts.uordblks + counts.hblkhd
 }
 
 /// Bytes of memory that this process has.

@@ -3,6 +3,7 @@
 mod abilities;
 mod access;
 mod calls;
+mod ending;
 mod files;
 mod hostile;
 mod loading;

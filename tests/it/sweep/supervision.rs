@@ -158,6 +158,39 @@ async fn a_look_that_hangs_or_panics_holds_up_nobody_else() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn however_many_looks_hang_the_others_are_looked_at() {
+    const HANGING: usize = 40;
+    let machine = Machine::new();
+    let (node, id) = supervised(&machine, 1 + HANGING).await;
+    let all = node.repo.view().list(&Default::default()).items;
+    let all: Vec<InstanceId> = all.iter().map(|instance| instance.id).collect();
+    let others = || all.iter().copied().filter(|other| *other != id);
+    machine.world.behave(|b| b.hanging = others().collect());
+    let condition = |id| node.health.get(id).unwrap().condition;
+    let healthy = |id| condition(id) == Condition::Healthy;
+    for round in 0..18 {
+        let before = node.health.get(id).unwrap().observed_at;
+        sleep(Duration::from_secs(5)).await;
+        let seen = node.health.get(id).unwrap().observed_at;
+        assert!(seen > before, "not looked at in round {round}");
+    }
+    assert!(healthy(id));
+    for other in others() {
+        assert_eq!(
+            condition(other),
+            Condition::Down("does not answer".to_owned())
+        );
+    }
+    machine.world.kill_server(id);
+    sleep(Duration::from_secs(3)).await;
+    assert!(!healthy(id), "it is seen at once");
+    // And it is seen, too, that they answer again.
+    machine.world.behave(|b| b.hanging.clear());
+    sleep(Duration::from_secs(60)).await;
+    assert!(others().all(healthy));
+}
+
+#[tokio::test(start_paused = true)]
 async fn many_instances_are_looked_at_evenly_and_engines_asked_rarely() {
     let machine = Machine::new();
     let (_node, _) = supervised(&machine, 200).await;

@@ -101,6 +101,9 @@ impl Engine for FakeEngine {
     }
 
     async fn observe(&self, instance: &InstanceContext) -> Result<Vec<Observation>> {
+        if self.world.hangs(instance.id) {
+            std::future::pending::<()>().await;
+        }
         self.world
             .call(Call::EngineObserve, |machine| {
                 let live = machine.live.get(&instance.id);

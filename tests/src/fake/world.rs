@@ -69,6 +69,8 @@ pub struct Behaviour {
     pub servers_die: Option<String>,
     /// Servers refuse their users' passwords.
     pub refuses_passwords: bool,
+    /// Engines never answer a look at these.
+    pub hanging: BTreeSet<InstanceId>,
     /// Every look at what the target runs fails, and this is why.
     pub looks_fail: Option<String>,
     /// Every stop fails, and this is why.
@@ -87,6 +89,7 @@ impl Default for Behaviour {
             removals_until_gone: 2,
             servers_die: None,
             refuses_passwords: false,
+            hanging: BTreeSet::new(),
             looks_fail: None,
             stop_fails: None,
             removal_fails: None,
@@ -168,6 +171,10 @@ impl World {
 
     pub fn behave(&self, change: impl FnOnce(&mut Behaviour)) {
         change(&mut self.lock().behaviour);
+    }
+
+    pub(super) fn hangs(&self, id: InstanceId) -> bool {
+        self.lock().behaviour.hanging.contains(&id)
     }
 
     /// The server of an instance dies and is not started again.

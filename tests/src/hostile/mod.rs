@@ -1,6 +1,7 @@
 //! Hostile components, and good ones that must not notice them: a runtime with both, and a way to let an attack run
 //! while good calls are made. For the tests and for the figure of the benchmarks.
 
+mod api;
 pub mod cases;
 pub mod components;
 mod victim;
@@ -26,6 +27,7 @@ use tokio::net::UnixListener;
 
 use crate::fixture;
 use crate::wait::elapse;
+use api::Api;
 use cases::{Attack, Case, Whom};
 use victim::Victim;
 
@@ -47,6 +49,20 @@ pub struct Arena {
     /// A member of the hostile instance, that accepts and is silent.
     own: InstanceId,
     victim: Victim,
+    api: Api,
+}
+
+/// The good calls.
+#[derive(Clone, Copy, Debug)]
+enum Good {
+    /// Another plugin plans.
+    Beside,
+    /// The attacking one plans.
+    Same,
+    /// Another plugin connects to every member of its instance.
+    Socket,
+    /// The API lists databases.
+    Request,
 }
 
 /// How an attack ended for whoever made the call.
@@ -96,12 +112,14 @@ impl Arena {
         let own = InstanceId::generate();
         serve_silence(&runtime, own);
         let victim = Victim::open(&runtime, good.clone()).await;
+        let api = Api::open(&runtime).await;
         Arc::new(Self {
             dir,
             good,
             hostile,
             own,
             victim,
+            api,
             runtime,
         })
     }
@@ -111,7 +129,7 @@ impl Arena {
         self.dir.path().join("data")
     }
 
-    /// Let the attack run, again and again, while good calls are made: on another plugin and on the same one.
+    /// Let the attack run, again and again, while good calls are made of every kind.
     pub async fn run(self: &Arc<Self>, case: Case) -> Report {
         let ended = Arc::new(AtomicUsize::new(0));
         let done = Arc::new(AtomicUsize::new(0));
@@ -162,14 +180,19 @@ impl Arena {
         good
     }
 
-    /// One on another plugin, one on the same.
+    /// One of each kind: what an attacker keeps from others may be the processor, a plugin's places, sockets, or the API.
     async fn good_calls(&self, times: &mut Vec<Duration>) {
-        for (engine, name) in [(&self.good, "probe"), (&self.hostile, "hostile")] {
+        for kind in [Good::Beside, Good::Same, Good::Socket, Good::Request] {
             let start = Instant::now();
-            let planned = engine.plan(InstanceId::generate(), &spec(&[])).await;
+            let made = match kind {
+                Good::Beside => plan(&*self.good).await,
+                Good::Same => plan(&*self.hostile).await,
+                Good::Socket => self.victim.live().await,
+                Good::Request => self.api.list().await,
+            };
             times.push(start.elapsed());
-            if let Err(e) = planned {
-                panic!("a good call on {name} failed: {e:?}");
+            if let Err(problem) = made {
+                panic!("a good call ({kind:?}) failed: {problem}");
             }
         }
     }
@@ -200,7 +223,10 @@ impl Arena {
                 let spec = spec(&[("do", "connect"), ("to", &address)]);
                 let instance = self.instance(spec);
                 // While the victim's own addresses are in use.
-                tokio::join!(self.hostile.bootstrap(&instance), self.victim.live()).0
+                let (attack, live) =
+                    tokio::join!(self.hostile.bootstrap(&instance), self.victim.live());
+                live.expect("its own members are reached");
+                attack
             }
             Attack::DialVictim => {
                 let spec = spec(&[("do", "connect"), ("to", OWN_ADDRESS)]);
@@ -297,6 +323,11 @@ impl Case {
     }
 }
 
+async fn plan(engine: &dyn Engine) -> Result<(), String> {
+    let planned = engine.plan(InstanceId::generate(), &spec(&[])).await;
+    planned.map(drop).map_err(|error| format!("{error:?}"))
+}
+
 /// The time that so many of a hundred calls stay below.
 pub fn quantile(times: &[Duration], percent: usize) -> Duration {
     let mut sorted = times.to_vec();
@@ -330,7 +361,7 @@ fn config(data_dir: PathBuf, plugins_dir: PathBuf, setuid: &Path) -> RuntimeConf
             memory_bytes: 256 << 20,
             // On a busy machine, too: the largest reply takes half a second to be made.
             compute: Duration::from_secs(3),
-            talk: Duration::from_secs(1),
+            talk: Duration::from_secs(3),
             ..Limits::default()
         },
         compile_threads: 1,

@@ -5,17 +5,21 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use berth_bindings::target::berth::plugin::{process, types};
 use tracing::Instrument;
 
 use super::process_check::{check_member, resolve};
-use super::process_shim::Shims;
+use super::process_shim::{self, Shims};
+use crate::model::{self, Error};
 use crate::runtime::scope::ProcessScope;
 use crate::trace::inner_span;
 
 /// Most bytes of a log in one answer.
 const MAX_TAIL: u32 = 1 << 20;
+/// When processes that should have ended are looked for again.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// The process capability of one call.
 #[derive(Debug, Default)]
@@ -54,6 +58,18 @@ impl Process {
     ) -> Result<T, types::Error> {
         check_member(&member)?;
         self.blocking(what, move |shims| work(shims, &member)).await
+    }
+}
+
+/// See that nothing of an instance lives: that it was ended is never taken from a component's word alone.
+pub async fn see_ended(scope: ProcessScope) -> model::Result<()> {
+    let living = tokio::task::spawn_blocking(move || process_shim::living(&scope)).await;
+    match living.map_err(Error::internal)?.map_err(Error::internal)? {
+        0 => Ok(()),
+        left => Err(Error::retry(
+            LOOK_AGAIN,
+            format!("it is said to have ended, and {left} of its processes still run"),
+        )),
     }
 }
 

@@ -295,12 +295,7 @@ impl Shims {
     }
 
     fn end_processes(&self, homes: &[Home]) -> Result<(), types::Error> {
-        let files = &self.scope.files;
-        let dirs = [&files.instance_dir, &files.run_dir]
-            .into_iter()
-            .map(|dir| dir.canonicalize().unwrap_or_else(|_| dir.clone()))
-            .collect();
-        let search = Search::instance(files.uid, dirs, homes);
+        let search = everything(&self.scope, homes);
         let deadline = Instant::now() + PATIENCE;
         loop {
             let left = search.find();
@@ -314,6 +309,21 @@ impl Shims {
             thread::sleep(PAUSE);
         }
     }
+}
+
+/// How many processes of an instance live, by what the host itself sees, whatever its target says.
+pub fn living(scope: &ProcessScope) -> io::Result<usize> {
+    let homes = homes(&scope.files.instance_dir.join(".berth"))?;
+    Ok(everything(scope, &homes).find().len())
+}
+
+fn everything(scope: &ProcessScope, homes: &[Home]) -> Search {
+    let files = &scope.files;
+    let dirs = [&files.instance_dir, &files.run_dir]
+        .into_iter()
+        .map(|dir| dir.canonicalize().unwrap_or_else(|_| dir.clone()))
+        .collect();
+    Search::instance(files.uid, dirs, homes)
 }
 
 /// Nothing lives in them any more; the kernel may take a moment to notice.

@@ -1,11 +1,14 @@
 //! From a component's bytes to a plugin that can be called: what every build must pass, live or kept.
 
 use std::collections::BTreeSet;
+use std::fmt::Display;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
 
 use berth_bindings::engine::EnginePre;
 use berth_bindings::target::TargetPre;
+use futures::FutureExt;
 use wasmtime::component::Component;
 
 use super::folder::Refusal;
@@ -47,6 +50,25 @@ impl Unfit {
             ..Self::always(reason)
         }
     }
+
+    /// Berth's own, which nobody else is to read: it may lie in what the build does, or not.
+    fn defect(build: &Digest, cause: &dyn Display) -> Self {
+        tracing::error!(build = build.short(), %cause, "loading a plugin ended in a defect");
+        Self::this_time("loading it ended in a defect of berth's")
+    }
+}
+
+/// Load a build, whatever becomes of it: nobody else may load it until this one has ended.
+async fn sound<T>(
+    digest: &Digest,
+    loading: impl Future<Output = std::result::Result<T, Unfit>>,
+) -> std::result::Result<T, Unfit> {
+    let loaded = AssertUnwindSafe(loading).catch_unwind().await;
+    loaded.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<&str>().copied();
+        let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+        Err(Unfit::defect(digest, &text.unwrap_or("a panic")))
+    })
 }
 
 impl From<String> for Unfit {
@@ -89,7 +111,7 @@ impl Registry {
             return Ok((plugin, Source::Memory));
         }
         self.begin(digest);
-        let loaded = self.load(digest.clone(), manifest, wasm).await;
+        let loaded = sound(digest, self.load(digest.clone(), manifest, wasm)).await;
         self.end(digest.clone(), loaded.as_ref().map(|(plugin, _)| plugin));
         loaded
     }
@@ -99,15 +121,18 @@ impl Registry {
         digest: Digest,
     ) -> std::result::Result<Plugin, Unfit> {
         let (registry, wanted) = (Arc::clone(self), digest.clone());
-        let (manifest, wasm) = tokio::task::spawn_blocking(move || {
-            let wasm = registry.machine.builds.read(&wanted)?;
-            Ok::<_, BuildError>((Manifest::of_component(&wasm)?, wasm))
-        })
-        .await
-        .map_err(|e| Unfit::this_time(e.to_string()))?
-        .map_err(|e| Unfit::this_time(e.to_string()))?;
-        let loaded = self.load(digest, manifest, wasm.into()).await;
-        loaded.map(|(plugin, _)| plugin)
+        let loading = async {
+            let (manifest, wasm) = tokio::task::spawn_blocking(move || {
+                let wasm = registry.machine.builds.read(&wanted)?;
+                Ok::<_, BuildError>((Manifest::of_component(&wasm)?, wasm))
+            })
+            .await
+            .map_err(|e| Unfit::defect(&digest, &e))?
+            .map_err(|e| Unfit::this_time(e.to_string()))?;
+            let loaded = self.load(digest.clone(), manifest, wasm.into()).await;
+            loaded.map(|(plugin, _)| plugin)
+        };
+        sound(&digest, loading).await
     }
 
     /// Compile a component or find its code, check what it imports and exports, and ask it what it is.
@@ -121,7 +146,7 @@ impl Registry {
         let one_of_few = self.compiling.acquire().await;
         let one_of_few = one_of_few.map_err(|e| Unfit::this_time(e.to_string()))?;
         self.machine.builds.learn(&digest, &manifest);
-        let (registry, wanted) = (Arc::clone(self), digest.clone());
+        let (registry, wanted, build) = (Arc::clone(self), digest.clone(), digest.clone());
         let (shape, component, source) = tokio::task::spawn_blocking(move || {
             let shape = weigh::check(&wasm).map_err(|e| e.to_string())?;
             let engine = registry.sandbox.engines.of(shape);
@@ -131,7 +156,7 @@ impl Registry {
             Ok::<_, String>((shape, component, source))
         })
         .await
-        .map_err(|e| Unfit::this_time(format!("compiling it was interrupted: {e}")))??;
+        .map_err(|e| Unfit::defect(&build, &e))??;
         // Others need not wait for what this one answers, and how long it takes for that.
         drop(one_of_few);
         let granted = self.granted(&manifest);

@@ -215,6 +215,38 @@ async fn a_build_that_did_not_answer_in_time_is_asked_again() {
     assert!(reason.contains("did not answer within"), "{reason}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_defect_while_a_build_is_described_refuses_it_and_the_old_one_stays() {
+    let place = Place::with(&[(FILE, &build(0))]);
+    let defective = Arc::new(AtomicBool::new(false));
+    let mut config = place.config();
+    let armed = Arc::clone(&defective);
+    config.on_call = OnCall::new(move |called| {
+        if called.function == "describe" && armed.load(Ordering::Relaxed) {
+            // Without the hook, which would print it each time.
+            std::panic::resume_unwind(Box::new("what only the log may say"));
+        }
+    });
+    let runtime = watched(config).await;
+    let before = becomes_live(&runtime, &build(0)).await;
+    defective.store(true, Ordering::Relaxed);
+    place.put(FILE, &build(1));
+    let reason = refused(&runtime).await;
+    assert_eq!(reason, "loading it ended in a defect of berth's");
+    assert_eq!(live(&runtime), Some(before));
+    works(&runtime).await;
+    // Nor is it for ever on its way for who asks for just this build.
+    let new = Builds::digest_of(&build(1));
+    wait_for("the build to be refused", async || {
+        let told = runtime.engine_build(&new).err()?;
+        told.public().contains("cannot be loaded").then_some(())
+    })
+    .await;
+    // It may have been this time only.
+    defective.store(false, Ordering::Relaxed);
+    becomes_live(&runtime, &build(1)).await;
+}
+
 async fn watched(config: RuntimeConfig) -> Runtime {
     let runtime = Runtime::watch(config, Arc::new(Book::default()) as _, EAGER).await;
     let runtime = runtime.unwrap();
