@@ -11,7 +11,7 @@ use berth_tests::{not_tried, wait_for};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::lifecycle::{body, destroy, running};
+use crate::lifecycle::{body, destroy};
 
 const CONFIG: &str = r#"
 [node]
@@ -19,8 +19,12 @@ ports = "30500-30509"
 [projects.proj_default]
 id = "0d6f2c1e-6c57-4a8e-9a44-3f6f5f6b7c10"
 organization = "5b1f3c52-9d1b-4f0e-8a52-7a5d0f6c2e31"
-max_instances = 5
+max_instances = 3
 max_storage_gb = 1000
+# Of what is there from the beginning, so that the quota is for what comes and goes.
+[projects.residents]
+id = "7d0a3c55-2b9e-4a57-9d5f-c0f3a2d4e811"
+organization = "5b1f3c52-9d1b-4f0e-8a52-7a5d0f6c2e31"
 # So that nothing hides behind an answer that says: not so fast.
 [callers]
 requests_per_second = 10000
@@ -29,6 +33,9 @@ strangers_per_second = 10000
 strangers_burst = 10000
 "#;
 const PROJECT: &str = "0d6f2c1e-6c57-4a8e-9a44-3f6f5f6b7c10";
+const RESIDENTS: &str = "7d0a3c55-2b9e-4a57-9d5f-c0f3a2d4e811";
+/// Another than the usual one: what is asked differs with it.
+const SEED: &str = "BERTH_TEST_SEED";
 const PORTS: std::ops::RangeInclusive<u16> = 30500..=30509;
 
 #[tokio::test]
@@ -41,9 +48,9 @@ async fn every_answer_is_as_the_document_says() {
     let config = data.path().join("berth.toml");
     fs::write(&config, CONFIG).unwrap();
     let mut host = Host::start_with(&data, &["--config", config.to_str().unwrap()]).await;
-    // So that there is always something to read in both dialects, something to start, and two more can come and go.
-    let resident = running(&host, "resident").await;
-    let asleep = running(&host, "asleep").await;
+    // So that there is always something to read in both dialects, something to start, and three more can come and go.
+    let resident = settled(&host, "resident").await;
+    let asleep = settled(&host, "asleep").await;
     host.post(&format!("/api/v1/databases/{asleep}/stop"), &json!({}))
         .await
         .expect(202);
@@ -57,6 +64,7 @@ async fn every_answer_is_as_the_document_says() {
         .arg("--config-file")
         .arg(home.join("schemathesis.toml"))
         .args(["--no-color", "run"])
+        .args(std::env::var(SEED).map(|seed| format!("--seed={seed}")))
         .arg(format!("{}/openapi.json", host.base()))
         .env("BERTH_HOOKS", home.join("hooks.py"))
         .env("PYTHONDONTWRITEBYTECODE", "1")
@@ -78,9 +86,14 @@ async fn every_answer_is_as_the_document_says() {
         .await
         .unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
-    println!("{said}");
     let complaints = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{}\n{complaints}", output.status);
+    // The last that is printed, and whole: the request that was answered wrongly stands in it, and may not be made again.
+    assert!(
+        output.status.success(),
+        "{complaints}\n{said}\n{}",
+        output.status
+    );
+    println!("{said}");
     assert!(host.is_alive());
 
     let made = host
@@ -89,7 +102,7 @@ async fn every_answer_is_as_the_document_says() {
         .expect(200);
     println!("it had {} databases made", made["total"]);
     assert!(
-        made["total"].as_u64().unwrap() > 2,
+        made["total"].as_u64().unwrap() > 3,
         "only the residents were there"
     );
     // One of the stops was our own.
@@ -112,6 +125,20 @@ async fn every_answer_is_as_the_document_says() {
         assert_eq!(line, None);
     }
     nothing_is_left(&host, &data).await;
+}
+
+/// A database of the residents' project that runs.
+async fn settled(host: &Host, name: &str) -> String {
+    let key = json!({ "project": "residents", "role": "member", "description": "" });
+    let key = host.post("/admin/v1/keys", &key).await.expect(201);
+    let request = reqwest::Client::new().post(format!("{}/api/v1/databases", host.base()));
+    let made = request
+        .bearer_auth(key["secret_key"].as_str().unwrap())
+        .json(&body(name));
+    let made: Value = made.send().await.unwrap().json().await.unwrap();
+    let id = made["id"].as_str().unwrap_or_else(|| panic!("{made}"));
+    host.wait_status(id, "running").await;
+    id.to_owned()
 }
 
 /// Delete what is there, and see that nothing of anything stays behind.
@@ -194,7 +221,7 @@ async fn other_offer(host: &Host) -> (Value, Value) {
     });
     let resident = json!({
         "name": "other resident", "engine": offered[0], "user_name": "boss", "password": "S3cret!pw",
-        "node_type": "db-dev-s",
+        "node_type": "db-dev-s", "project_id": RESIDENTS,
     });
     let made = host
         .post(&format!("{region}/instances"), &resident)
