@@ -268,7 +268,7 @@ mod tests {
         assert_eq!(callers.admit(busy).err().unwrap().0, Met::Concurrency);
         drop(place);
         // And one that asked a moment ago, or it might ask for more.
-        let slow = self::callers(1, 2, 1);
+        let slow = self::callers(1, 1_000_000, 1);
         for _ in 0..FORGET_KEYS_EVERY {
             drop(slow.admit(KeyId::generate()).ok().unwrap());
         }

@@ -13,7 +13,7 @@ use crate::model::workload::{Dial, MemberStatus, VolumeUsage};
 use crate::model::{Digest, Error, Result};
 
 use super::call::{Build, Pace, call};
-use super::capability::process;
+use super::capability::process::{self, Ended};
 use super::sandbox::State;
 use super::scope::{CallScope, Machine, ProcessScope, Redactor};
 use super::sockets::{Destination, Network};
@@ -210,7 +210,7 @@ impl Target for ComponentTarget {
             target.call_stop(store, &workload)
         });
         call.answer(outcome)?;
-        see_ended(processes).await
+        see_ended(processes, Ended::Stopped).await
     }
 
     async fn remove(&self, context: &TargetContext) -> Result<()> {
@@ -225,7 +225,7 @@ impl Target for ComponentTarget {
             |target, store| target.call_remove(store)
         );
         call.answer(outcome)?;
-        see_ended(processes).await
+        see_ended(processes, Ended::Removed).await
     }
 
     async fn logs(&self, context: &TargetContext, member: &str, max_bytes: u32) -> Result<String> {
@@ -255,9 +255,9 @@ impl Target for ComponentTarget {
 }
 
 /// On this machine. What runs elsewhere the host cannot see.
-async fn see_ended(processes: Option<ProcessScope>) -> Result<()> {
+async fn see_ended(processes: Option<ProcessScope>, ended: Ended) -> Result<()> {
     match processes {
-        Some(scope) => process::see_ended(scope).await,
+        Some(scope) => process::see_ended(scope, ended).await,
         None => Ok(()),
     }
 }

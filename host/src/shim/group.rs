@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cgroup::{self, Controller, Hierarchy, Seat, Version};
 use super::files;
+use super::proc;
 use super::wire::Home;
 use crate::model::confinement::Limits;
 
@@ -185,17 +186,16 @@ impl Group {
     }
 
     /// Numbers of the processes in it.
-    pub fn processes(&self) -> BTreeSet<i32> {
-        let texts = self
-            .dirs()
-            .filter_map(|dir| fs::read_to_string(dir.join("cgroup.procs")).ok());
-        texts
-            .flat_map(|text| {
-                text.lines()
-                    .filter_map(|line| line.parse().ok())
-                    .collect::<Vec<_>>()
-            })
-            .collect()
+    pub fn processes(&self) -> io::Result<BTreeSet<i32>> {
+        let mut all = BTreeSet::new();
+        for dir in self.dirs() {
+            match fs::read_to_string(dir.join("cgroup.procs")) {
+                Ok(text) => all.extend(text.lines().filter_map(|line| line.parse::<i32>().ok())),
+                Err(error) if proc::is_gone(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(all)
     }
 
     /// End all of them at once, also those that are just being made. Only version 2 can; nobody relies on it.

@@ -7,6 +7,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::files;
@@ -59,18 +60,25 @@ impl Search {
         }
     }
 
+    /// Of an instance, no more than what Berth has started: the processes that are recorded, what descends from them, and
+    /// whoever is in their groups.
+    pub fn started(homes: &[Home]) -> Self {
+        Self::instance(None, Vec::new(), homes)
+    }
+
     /// Those that live, without the caller itself.
-    pub fn find(&self) -> Vec<Live> {
-        let all = proc::all();
+    pub fn find(&self) -> io::Result<Vec<Live>> {
+        let all = proc::all()?;
         let parents: HashMap<i32, i32> = all.iter().map(|p| (p.pid, p.parent)).collect();
         let roots = living(&self.roots);
         let other_roots = living(self.others.iter().flat_map(|other| &other.roots));
         let other_dirs: Vec<&PathBuf> = self.others.iter().flat_map(|other| &other.dirs).collect();
-        let grouped = processes(&self.groups);
-        let grouped_elsewhere = processes(self.others.iter().map(|other| &other.group));
+        let grouped = processes(&self.groups)?;
+        let grouped_elsewhere = processes(self.others.iter().map(|other| &other.group))?;
         let own_uid = nix::unistd::getuid().as_raw();
         let own_pid = own_pid();
-        all.into_iter()
+        let found = all
+            .into_iter()
             .filter(|process| process.pid != own_pid && !other_roots.contains(&process.pid))
             .filter(|process| !grouped_elsewhere.contains(&process.pid))
             .filter(|process| {
@@ -81,8 +89,8 @@ impl Search {
                     return false;
                 }
                 self.is_marked(process, own_uid, &other_dirs)
-            })
-            .collect()
+            });
+        Ok(found.collect())
     }
 
     fn is_marked(&self, process: &Live, own_uid: u32, other_dirs: &[&PathBuf]) -> bool {
@@ -113,8 +121,12 @@ fn own_pid() -> i32 {
     nix::unistd::getpid().as_raw()
 }
 
-fn processes<'a>(groups: impl IntoIterator<Item = &'a Group>) -> HashSet<i32> {
-    groups.into_iter().flat_map(Group::processes).collect()
+fn processes<'a>(groups: impl IntoIterator<Item = &'a Group>) -> io::Result<HashSet<i32>> {
+    let mut all = HashSet::new();
+    for group in groups {
+        all.extend(group.processes()?);
+    }
+    Ok(all)
 }
 
 fn living<'a>(identities: impl IntoIterator<Item = &'a Identity>) -> HashSet<i32> {
@@ -209,7 +221,7 @@ mod tests {
         fs::create_dir_all(&inside).unwrap();
         let (mine, foreign) = (sleeper(&inside), sleeper(elsewhere.path()));
         let search = Search::instance(None, vec![instance.path().to_owned()], &[]);
-        let found: Vec<i32> = search.find().iter().map(|p| p.pid).collect();
+        let found: Vec<i32> = search.find().unwrap().iter().map(|p| p.pid).collect();
         // A terminal hides a process from this rule; test runners may have one.
         let hidden = proc::live(pid(&mine)).unwrap().terminal;
         assert_eq!(found.contains(&pid(&mine)), !hidden);
@@ -228,7 +240,7 @@ mod tests {
             groups: Vec::new(),
             others: Vec::new(),
         };
-        let found: Vec<i32> = search.find().iter().map(|p| p.pid).collect();
+        let found: Vec<i32> = search.find().unwrap().iter().map(|p| p.pid).collect();
         assert!(found.contains(&pid(&child)));
         assert!(!found.contains(&own_pid()));
         end(child);
@@ -253,7 +265,9 @@ mod tests {
                 ..Other::default()
             }],
         };
-        let found = |search: &Search| -> Vec<i32> { search.find().iter().map(|p| p.pid).collect() };
+        let found = |search: &Search| -> Vec<i32> {
+            search.find().unwrap().iter().map(|p| p.pid).collect()
+        };
         assert!(!found(&search).contains(&pid(&foreign)));
         let by_group = Search {
             roots: Vec::new(),
@@ -285,7 +299,7 @@ mod tests {
                 ..Other::default()
             }],
         };
-        assert!(search.find().iter().all(|p| p.pid != pid(&child)));
+        assert!(search.find().unwrap().iter().all(|p| p.pid != pid(&child)));
         let by_dir = Search {
             others: vec![Other {
                 dirs: vec![root.path().to_owned()],
@@ -293,7 +307,7 @@ mod tests {
             }],
             ..search
         };
-        assert!(by_dir.find().iter().all(|p| p.pid != pid(&child)));
+        assert!(by_dir.find().unwrap().iter().all(|p| p.pid != pid(&child)));
         end(child);
     }
 }

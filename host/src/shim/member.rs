@@ -346,12 +346,17 @@ impl Member {
     }
 
     fn clear(&mut self, pause: Duration) -> (Phase, Then) {
-        let left = Search::member(&self.home, &self.service).find();
-        if left.is_empty() {
-            return (Phase::Idle, Then::Again);
+        match Search::member(&self.home, &self.service).find() {
+            Ok(left) if left.is_empty() => return (Phase::Idle, Then::Again),
+            Ok(left) => {
+                self.group.kill();
+                proc::kill(&left);
+            }
+            Err(error) => {
+                let unknown = format!("cannot tell what is left of it: {error}");
+                self.log.note(&unknown);
+            }
         }
-        self.group.kill();
-        proc::kill(&left);
         let again = Instant::now() + pause;
         let pause = (pause * 2).min(CLEAR.1);
         (Phase::Clearing { pause }, Then::Wait(Some(again)))

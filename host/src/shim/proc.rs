@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::unistd::{SysconfVar, sysconf};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
@@ -22,29 +23,49 @@ pub struct Live {
     pub start: u64,
 }
 
-/// `None` when there is no such process, or only what is left of it.
+/// `None` when there is no such process, or only what is left of it, or it cannot be told.
 pub fn live(pid: i32) -> Option<Live> {
-    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let stat = parse(pid, &text)?;
+    look(pid).ok().flatten()
+}
+
+fn look(pid: i32) -> io::Result<Option<Live>> {
+    let text = match fs::read_to_string(format!("/proc/{pid}/stat")) {
+        Ok(text) => text,
+        Err(error) if is_gone(&error) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let Some(stat) = parse(pid, &text) else {
+        return Ok(None);
+    };
     let dead = match stat.state {
         'X' | 'x' => true,
         // The first thread may have ended before the others.
         'Z' => !has_living_thread(pid),
         _ => false,
     };
-    (!dead).then_some(stat.live)
+    Ok((!dead).then_some(stat.live))
 }
 
-/// Every living process that can be seen.
-pub fn all() -> Vec<Live> {
-    let Ok(entries) = fs::read_dir("/proc") else {
-        return Vec::new();
-    };
-    entries
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .filter_map(live)
-        .collect()
+/// Every living process that can be seen. That they cannot be looked at, as when no file can be opened, is an error: it
+/// shall not look as if there were none.
+pub fn all() -> io::Result<Vec<Live>> {
+    let mut all = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        let name = entry?.file_name();
+        if let Some(pid) = name.to_str().and_then(|name| name.parse().ok()) {
+            all.extend(look(pid)?);
+        }
+    }
+    Ok(all)
+}
+
+/// What reading about a process or a group says that has ended meanwhile, or that is hidden as those of other users can be.
+pub(super) fn is_gone(error: &io::Error) -> bool {
+    let gone = [Errno::ESRCH, Errno::ENODEV].map(|errno| Some(errno as i32));
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied
+    ) || gone.contains(&error.raw_os_error())
 }
 
 /// The real user. Not the owner of `/proc/PID`, which is root for a process that may not be dumped.

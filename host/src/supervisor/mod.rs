@@ -7,7 +7,6 @@ mod judge;
 
 use std::collections::{HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,7 +40,7 @@ pub struct SupervisorConfig {
     pub usage_every: Duration,
     /// Most instances that are looked at in one moment, and as many again of those that took their time the last time.
     pub concurrency: usize,
-    /// A look that takes longer holds up nobody else from then on, and the next one at the same instance not at all.
+    /// A look that takes longer is given up, and the next one at the same instance is made among its like.
     pub prompt: Duration,
     /// An instance that cannot be looked at within this time does not serve.
     pub patience: Duration,
@@ -187,33 +186,18 @@ impl Supervisor {
         }
     }
 
-    /// Look at an instance from a place of its own. One that takes its time gives that back before it has ended, and the
-    /// next time it waits for one among its like, in their order: however many hang, the others are looked at.
+    /// Look at an instance from a place of its own. A look that takes its time is given up before it has found anything,
+    /// and the next one waits for a place among its like, in their order, and has all its patience there: however many
+    /// hang, the others are looked at, and no more of them are under way than there are places.
     async fn look_from(&self, place: Place, instance: &Instance, memory: Memory) -> Memory {
-        let turn = match place {
+        let _turn = match place {
             Place::Taken(turn) => turn,
             Place::InLine(turns) => match turns.acquire_owned().await {
                 Ok(turn) => turn,
                 Err(_) => return memory,
             },
         };
-        let was_slow = memory.slow;
-        let mut look = pin!(self.look(instance, memory));
-        let mut memory = match timeout(self.config.prompt, &mut look).await {
-            Ok(memory) => {
-                return Memory {
-                    slow: false,
-                    ..memory
-                };
-            }
-            Err(_) if was_slow => look.await,
-            Err(_) => {
-                drop(turn);
-                look.await
-            }
-        };
-        memory.slow = true;
-        memory
+        self.look(instance, memory).await
     }
 
     /// Look at an instance and enter what was found.
@@ -230,7 +214,19 @@ impl Supervisor {
                 ..Memory::default()
             };
         }
-        let looked = timeout(self.config.patience, self.examine(instance, &mut memory)).await;
+        let (began, was_slow) = (Instant::now(), memory.slow);
+        let most = if was_slow {
+            self.config.patience
+        } else {
+            self.config.prompt
+        };
+        let looked = timeout(most, self.examine(instance, &mut memory)).await;
+        memory.slow = looked.is_err() || began.elapsed() > self.config.prompt;
+        if looked.is_err() && !was_slow {
+            // What it was about to ask is asked by the next one.
+            memory.engine_at = None;
+            return memory;
+        }
         let condition = self
             .plain(
                 instance.id,

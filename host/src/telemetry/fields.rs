@@ -19,11 +19,14 @@ impl<'writer> FormatFields<'writer> for Fields {
         mut writer: Writer<'writer>,
         fields: R,
     ) -> fmt::Result {
+        if writer.has_ansi_escapes() {
+            return DefaultFields::new().format_fields(writer, fields);
+        }
         let mut words = Words(Some(String::with_capacity(128)));
         fields.record(&mut words);
         match words.0 {
-            Some(text) if !writer.has_ansi_escapes() => writer.write_str(&text),
-            Some(_) | None => DefaultFields::new().format_fields(writer, fields),
+            Some(text) => writer.write_str(&text),
+            None => DefaultFields::new().format_fields(writer, fields),
         }
     }
 }

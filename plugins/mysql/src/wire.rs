@@ -316,12 +316,14 @@ mod tests {
         }
     }
 
+    /// Far more than an answer takes.
+    const PATIENCE: Duration = Duration::from_secs(60);
+
     /// A connection to somebody who says this to the first two statements.
-    fn connected(first: &'static [u8], second: &'static [u8]) -> Connection {
+    fn connected(first: &'static [u8], second: &'static [u8], patience: Duration) -> Connection {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let patience = Some(Duration::from_millis(100));
-        stream.set_read_timeout(patience).unwrap();
+        stream.set_read_timeout(Some(patience)).unwrap();
         std::thread::spawn(move || {
             let (mut server, _) = listener.accept().unwrap();
             let mut asked = [0; 64];
@@ -342,7 +344,7 @@ mod tests {
 
     #[test]
     fn an_answer_that_comes_late_is_none_to_the_next_question() {
-        let mut connection = connected(b"", FINE);
+        let mut connection = connected(b"", FINE, Duration::from_millis(100));
         for sql in ["DO 1", "DO 2"] {
             assert!(
                 matches!(connection.query(sql), Err(Failure::Io(_))),
@@ -353,12 +355,12 @@ mod tests {
 
     #[test]
     fn an_answer_out_of_order_is_none() {
-        let mut connection = connected(b"\x03\0\0\x02\0\0\0", FINE);
+        let mut connection = connected(b"\x03\0\0\x02\0\0\0", FINE, PATIENCE);
         let answer = connection.query("DO 1");
         assert!(matches!(answer, Err(Failure::Protocol(_))), "{answer:?}");
         assert!(matches!(connection.query("DO 2"), Err(Failure::Io(_))));
         // The server's last word, and nothing is asked after it.
-        let mut connection = connected(b"\x09\0\0\0\xff\x1d\x04#08S01", FINE);
+        let mut connection = connected(b"\x09\0\0\0\xff\x1d\x04#08S01", FINE, PATIENCE);
         let answer = connection.query("DO 1");
         assert!(
             matches!(answer, Err(Failure::Server(1053, _))),

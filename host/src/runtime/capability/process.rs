@@ -11,6 +11,7 @@ use berth_bindings::target::berth::plugin::{process, types};
 use tracing::Instrument;
 
 use super::process_check::{check_member, resolve};
+pub use super::process_shim::Ended;
 use super::process_shim::{self, Shims};
 use crate::model::{self, Error};
 use crate::runtime::scope::ProcessScope;
@@ -62,9 +63,13 @@ impl Process {
 }
 
 /// See that nothing of an instance lives: that it was ended is never taken from a component's word alone.
-pub async fn see_ended(scope: ProcessScope) -> model::Result<()> {
-    let living = tokio::task::spawn_blocking(move || process_shim::living(&scope)).await;
-    match living.map_err(Error::internal)?.map_err(Error::internal)? {
+pub async fn see_ended(scope: ProcessScope, ended: Ended) -> model::Result<()> {
+    let living = tokio::task::spawn_blocking(move || process_shim::living(&scope, ended)).await;
+    let living = living.map_err(Error::internal)?.map_err(|error| {
+        let message = "whether its processes have ended cannot be told now";
+        Error::retry(LOOK_AGAIN, message).caused_by(error)
+    });
+    match living? {
         0 => Ok(()),
         left => Err(Error::retry(
             LOOK_AGAIN,

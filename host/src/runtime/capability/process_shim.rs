@@ -298,7 +298,7 @@ impl Shims {
         let search = everything(&self.scope, homes);
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let left = search.find();
+            let left = search.find().map_err(later)?;
             if left.is_empty() {
                 return Ok(());
             }
@@ -311,10 +311,23 @@ impl Shims {
     }
 }
 
-/// How many processes of an instance live, by what the host itself sees, whatever its target says.
-pub fn living(scope: &ProcessScope) -> io::Result<usize> {
+/// How many processes of an instance live, by what the host itself sees, whatever its target says. Of one that was
+/// stopped those do not count that Berth did not start: nobody ends them, so a look at its files by somebody of the
+/// same user would keep it from ever being stopped.
+pub fn living(scope: &ProcessScope, ended: Ended) -> io::Result<usize> {
     let homes = homes(&scope.files.instance_dir.join(".berth"))?;
-    Ok(everything(scope, &homes).find().len())
+    let search = match ended {
+        Ended::Stopped => Search::started(&homes),
+        Ended::Removed => everything(scope, &homes),
+    };
+    Ok(search.find()?.len())
+}
+
+/// How an instance has ended, as its target says.
+#[derive(Clone, Copy, Debug)]
+pub enum Ended {
+    Stopped,
+    Removed,
 }
 
 fn everything(scope: &ProcessScope, homes: &[Home]) -> Search {

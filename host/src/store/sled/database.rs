@@ -29,6 +29,8 @@ const FIRST_KEY: &[u8] = b"\x01";
 /// How long the one who closed the store may take to let go of it.
 const RELEASED_WITHIN: Duration = Duration::from_secs(10);
 
+/// Clones are handles on the same one, which is closed with the last of them.
+#[derive(Clone)]
 pub(super) struct Database(::sled::Db);
 
 impl Database {

@@ -40,7 +40,7 @@ pub struct Sled {
     shared: Arc<Shared>,
     requests: Option<mpsc::Sender<Request>>,
     writer: Option<JoinHandle<()>>,
-    /// Dropped after the writer has ended.
+    /// Until the database is closed.
     watch: Option<Watch>,
 }
 
@@ -103,12 +103,9 @@ impl Sled {
         });
         let watch = Watch::start(shared.busy.clone(), {
             let shared = shared.clone();
-            move || {
-                // The writer learns of it itself.
-                drop(shared.with(Database::flush));
-            }
+            move || shared.flush()
         });
-        let watch = watch.map_err(Error::internal)?;
+        let watch = watch.map_err(|error| shared.unopened(error))?;
         let (requests, inbox) = mpsc::channel();
         let writer = std::thread::Builder::new()
             .name("berth-store".into())
@@ -116,10 +113,11 @@ impl Sled {
                 let shared = shared.clone();
                 move || writer.run(&shared, &inbox)
             });
+        let writer = writer.map_err(|error| shared.unopened(error))?;
         Ok(Self {
             shared,
             requests: Some(requests),
-            writer: Some(writer.map_err(Error::internal)?),
+            writer: Some(writer),
             watch: Some(watch),
         })
     }
@@ -165,6 +163,18 @@ impl Sled {
     }
 }
 
+/// A handle on the database beside its own, closed as that is.
+#[derive(Clone)]
+struct Handle(Option<Database>);
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        if let Some(database) = self.0.take() {
+            database.close();
+        }
+    }
+}
+
 impl Progress {
     fn check(&self) -> Result<(), StoreError> {
         match self {
@@ -181,6 +191,38 @@ impl Shared {
     ) -> Result<T, StoreError> {
         let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
         database.as_ref().map_or_else(|| Err(closed()), read)
+    }
+
+    /// What flushes the database as it is now, whatever becomes of it here; none while it is being opened again.
+    fn flush(&self) -> Option<impl FnOnce() + Clone + Send + use<>> {
+        let handle = Handle(Some(self.database.try_read().ok()?.clone()?));
+        Some(move || {
+            // The writer learns of it itself.
+            drop(handle.0.as_ref().map(Database::flush));
+        })
+    }
+
+    /// Write what is left to be written. That can hang as a commit can, so it is not left to the closing, where nobody
+    /// could help; whether it failed is seen when the store is opened again.
+    fn settle(&self) {
+        drop(self.with(|database| self.busy.during(|| database.flush())));
+    }
+
+    fn close(&self) {
+        self.settle();
+        let mut slot = self
+            .database
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(database) = slot.take() {
+            database.close();
+        }
+    }
+
+    /// Why the store is closed again before anybody had it.
+    fn unopened(&self, error: std::io::Error) -> Error {
+        self.close();
+        Error::internal(error)
     }
 
     fn unsynced(&self) -> MutexGuard<'_, HashMap<String, u64>> {
@@ -227,15 +269,8 @@ impl Drop for Sled {
         {
             tracing::error!("the store's writer ended in a panic");
         }
+        self.shared.close();
         drop(self.watch.take());
-        let mut slot = self
-            .shared
-            .database
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some(database) = slot.take() {
-            database.close();
-        }
     }
 }
 

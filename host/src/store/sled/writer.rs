@@ -222,6 +222,7 @@ impl Writer {
 
     /// Answers the last commit that is there.
     fn open_again(&mut self, shared: &Shared) -> Result<u64, String> {
+        shared.settle();
         let mut slot = shared
             .database
             .write()

@@ -28,10 +28,11 @@ pub fn live(version: &str, server: &Server) {
     );
     server.ask(
         "postgres",
-        "CREATE ROLE \"Odd Name\" LOGIN; CREATE ROLE team NOLOGIN",
+        "CREATE ROLE \"Odd Name\" LOGIN; CREATE ROLE team NOLOGIN; CREATE ROLE _rdb_99_all LOGIN",
     );
     let names: Vec<_> = listed(server).into_iter().map(|(name, _)| name).collect();
-    assert_eq!(names, ["Odd Name", "app_user", "bob$-x"]);
+    assert_eq!(names, ["Odd Name", "_rdb_99_all", "app_user", "bob$-x"]);
+    PostgreSql::delete_user(it(), "_rdb_99_all".into()).expect("nobody hides behind a name");
 
     admins(version, server);
     passwords(server);
