@@ -29,8 +29,9 @@ pub fn live(pid: i32) -> Option<Live> {
 }
 
 fn look(pid: i32) -> io::Result<Option<Live>> {
-    let text = match fs::read_to_string(format!("/proc/{pid}/stat")) {
-        Ok(text) => text,
+    // A process' name is any bytes, and one that is no text shall not keep all others from being seen.
+    let text = match fs::read(format!("/proc/{pid}/stat")) {
+        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
         Err(error) if is_gone(&error) => return Ok(None),
         Err(error) => return Err(error),
     };
