@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 use crate::create::wanted;
 use crate::host::{Host, directory};
 use crate::table::Table;
@@ -41,6 +43,7 @@ pub async fn run() {
     let port = given["port"].as_u64().expect("a port");
     let inner = inner_port(folder.path());
     let (plain_port, mut plain) = plain(folder.path(), inner);
+    let alike = share_groups(folder.path(), plain.id());
     let at = |other: u64| uri.replace(&format!(":{port}/"), &format!(":{other}/"));
     let way = |name, port| Way {
         name,
@@ -75,10 +78,10 @@ pub async fn run() {
     let _ = plain.kill();
     let _ = plain.wait();
     host.remove(&id).await;
-    print(folder.path(), ways);
+    print(folder.path(), ways, alike);
 }
 
-fn print(folder: &Path, ways: [Way; 3]) {
+fn print(folder: &Path, ways: [Way; 3], alike: bool) {
     let mut table = Table::new(
         "pgbench, select only, over TLS: transactions per second",
         &["way", "1 client", "share", "4 clients", "share"],
@@ -97,6 +100,11 @@ fn print(folder: &Path, ways: [Way; 3]) {
     table.note(format!(
         "median of {ROUNDS} alternating rounds of {SECONDS} s; client, proxy and server share the machine's processors"
     ));
+    table.note(if alike {
+        "the peer is in the control groups of Berth's proxy: who is in fewer gets more of a busy machine".to_owned()
+    } else {
+        "the peer is in no control group, as Berth's proxy is not or cannot be joined".to_owned()
+    });
     let ours = rates[1].1;
     let kept = ours
         .iter()
@@ -148,6 +156,19 @@ listen plain
         std::thread::sleep(Duration::from_millis(5));
     }
     (port, child)
+}
+
+/// Have the peer share the control groups of Berth's own proxy, so that both get the same of the processors. Whether there
+/// were any to join.
+fn share_groups(data: &Path, peer: u32) -> bool {
+    let mut instances = fs::read_dir(data.join("instances")).expect("instances");
+    let instance = instances.next().expect("an instance").expect("an entry");
+    let groups = instance.path().join("0-proxy/home/group.json");
+    let text = fs::read_to_string(&groups).unwrap_or_else(|_| "[]".to_owned());
+    let parts: Vec<Value> = serde_json::from_str(&text).expect("the proxy's groups");
+    let mut dirs = parts.iter().filter_map(|part| part["dir"].as_str());
+    let joined = |dir: &str| fs::write(Path::new(dir).join("cgroup.procs"), peer.to_string());
+    !parts.is_empty() && dirs.all(|dir| joined(dir).is_ok())
 }
 
 fn initialise(pgbench: &Path, uri: &str) {

@@ -3,6 +3,8 @@
 use berth_tests::real::{DataDir, Host, psql};
 use serde_json::{Value, json};
 
+use crate::access::{rdb, uuid};
+
 #[tokio::test]
 async fn a_database_is_created_used_and_destroyed() {
     let data = DataDir::new();
@@ -57,6 +59,34 @@ async fn killing_the_host_cuts_no_query_and_the_database_is_adopted() {
     assert_eq!(after, before);
     let now = psql(&after, "select pg_postmaster_start_time()").unwrap();
     assert_eq!(now, started, "the server was started again");
+    destroy(&host, &id).await;
+}
+
+#[tokio::test]
+async fn credentials_name_no_logical_database_that_was_deleted() {
+    let data = DataDir::new();
+    let host = Host::start(&data).await;
+    let id = running(&host, "moved-on").await;
+    let uuid = uuid(&host, "moved-on").await;
+    let databases = format!("/rdb/v1/regions/fr-par/instances/{uuid}/databases");
+    let (status, made) = rdb(&host, "POST", &databases, &json!({ "name": "next" })).await;
+    assert_eq!(status, 200, "{made}");
+    assert_eq!(credentials(&host, &id).await["database"], "moved_on");
+
+    let current = "select current_database()";
+    for (deleted, left) in [("moved_on", "next"), ("next", "postgres")] {
+        let (status, refused) = rdb(
+            &host,
+            "DELETE",
+            &format!("{databases}/{deleted}"),
+            &Value::Null,
+        )
+        .await;
+        assert_eq!(status, 204, "{refused}");
+        let given = credentials(&host, &id).await;
+        assert_eq!(given["database"], left);
+        assert_eq!(psql(&given, current).unwrap(), left);
+    }
     destroy(&host, &id).await;
 }
 

@@ -12,7 +12,7 @@ use super::error::{Error, Result};
 
 /// Most rules of an instance.
 pub const MOST_RULES: usize = 100;
-/// Longest description, in bytes.
+/// Longest description, in characters.
 pub const LONGEST_DESCRIPTION: usize = 200;
 
 /// A network, written as an address and the length of its prefix, with no bits set after the prefix. IPv4 addresses

@@ -18,6 +18,7 @@ pub mod project;
 pub mod resources;
 pub mod secret;
 pub mod setting;
+pub mod text;
 pub mod user;
 pub mod workload;
 

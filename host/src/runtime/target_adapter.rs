@@ -64,8 +64,12 @@ impl ComponentTarget {
         })
     }
 
-    /// An error while the storage class of the instance cannot be used: what cannot be seen is not gone.
     async fn scope(&self, context: &TargetContext) -> Result<CallScope> {
+        Ok(scope(context, self.processes(context).await?))
+    }
+
+    /// An error while the storage class of the instance cannot be used: what cannot be seen is not gone.
+    async fn processes(&self, context: &TargetContext) -> Result<ProcessScope> {
         let TargetContext {
             instance,
             uid,
@@ -73,24 +77,15 @@ impl ComponentTarget {
             ..
         } = context;
         let directories = &self.machine.directories;
-        let files = directories.of_class(storage_class, *instance, *uid)?;
-        Ok(CallScope {
-            instance: Some(context.instance),
-            key: Some(context.key.clone()),
-            process: Some(ProcessScope {
-                instance: context.instance,
-                files: files.clone(),
-                allowed: self.machine.builds.programs_of(&context.engine).await,
-                own: self.build.manifest.programs().map(str::to_owned).collect(),
-                programs: Arc::clone(&self.machine.programs),
-                berth_exe: self.machine.berth_exe.clone(),
-                size: context.size,
-                bounds: Arc::clone(&self.machine.bounds),
-            }),
-            network: Network::of_target(&files),
-            files: Some(files),
-            redactor: Redactor::new(&context.secrets, None),
-            session: None,
+        Ok(ProcessScope {
+            instance: *instance,
+            files: directories.of_class(storage_class, *instance, *uid)?,
+            allowed: self.machine.builds.programs_of(&context.engine).await,
+            own: self.build.manifest.programs().map(str::to_owned).collect(),
+            programs: Arc::clone(&self.machine.programs),
+            berth_exe: self.machine.berth_exe.clone(),
+            size: context.size,
+            bounds: Arc::clone(&self.machine.bounds),
         })
     }
 
@@ -203,20 +198,20 @@ impl Target for ComponentTarget {
 
     async fn stop(&self, context: &TargetContext) -> Result<()> {
         self.build.forget(context.instance);
-        let scope = self.scope(context).await?;
-        let processes = scope.process.clone();
+        let processes = self.processes(context).await?;
+        let scope = scope(context, processes.clone());
         let workload = convert::workload_out(&context.workload);
         let (call, outcome) = call!(self.exports, Pace::Talk, scope, "stop", |target, store| {
             target.call_stop(store, &workload)
         });
         call.answer(outcome)?;
-        see_ended(processes, Ended::Stopped).await
+        process::see_ended(processes, Ended::Stopped).await
     }
 
     async fn remove(&self, context: &TargetContext) -> Result<()> {
         self.build.forget(context.instance);
-        let scope = self.scope(context).await?;
-        let processes = scope.process.clone();
+        let processes = self.processes(context).await?;
+        let scope = scope(context, processes.clone());
         let (call, outcome) = call!(
             self.exports,
             Pace::Talk,
@@ -225,7 +220,7 @@ impl Target for ComponentTarget {
             |target, store| target.call_remove(store)
         );
         call.answer(outcome)?;
-        see_ended(processes, Ended::Removed).await
+        process::see_ended(processes, Ended::Removed).await
     }
 
     async fn logs(&self, context: &TargetContext, member: &str, max_bytes: u32) -> Result<String> {
@@ -254,10 +249,16 @@ impl Target for ComponentTarget {
     }
 }
 
-/// On this machine. What runs elsewhere the host cannot see.
-async fn see_ended(processes: Option<ProcessScope>, ended: Ended) -> Result<()> {
-    match processes {
-        Some(scope) => process::see_ended(scope, ended).await,
-        None => Ok(()),
+/// What a call about this instance sees.
+fn scope(context: &TargetContext, processes: ProcessScope) -> CallScope {
+    let files = processes.files.clone();
+    CallScope {
+        instance: Some(context.instance),
+        key: Some(context.key.clone()),
+        process: Some(processes),
+        network: Network::of_target(&files),
+        files: Some(files),
+        redactor: Redactor::new(&context.secrets, None),
+        session: None,
     }
 }

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use super::{Caller, Control, InstanceRef, unbroken};
 use crate::model::access::{AccessRule, LONGEST_DESCRIPTION, MOST_RULES, Network};
 use crate::model::instance::Endpoint;
+use crate::model::plugin::TargetDescription;
+use crate::model::text::is_line;
 use crate::model::{Error, FieldProblem, Instance, OperationKind, Result};
 
 /// What of an instance's rules is to be changed.
@@ -36,7 +38,8 @@ impl Control {
             if wanted == instance.policy.access && instance.operation.is_none() {
                 return Ok(instance);
             }
-            control.check_enforced(&instance)?;
+            let target = control.plugins().target_build(&instance.target_digest)?;
+            check_enforced(target.description(), &instance.endpoints)?;
             let operation = control
                 .executor()
                 .new_operation(OperationKind::SetAccess, caller.request_id.as_deref());
@@ -50,19 +53,17 @@ impl Control {
         })
         .await
     }
+}
 
-    /// An instance from before its target stood in front of it serves its endpoints itself: nobody would keep
-    /// anybody out.
-    fn check_enforced(&self, instance: &Instance) -> Result<()> {
-        let target = self.plugins().target_build(&instance.target_digest)?;
-        let bare = |endpoint: &Endpoint| endpoint.inner_port.is_none();
-        if target.description().needs_inner_ports && instance.endpoints.iter().any(bare) {
-            return Err(Error::unsupported(
-                "the database was made before access rules could be enforced: make another one and move the data there",
-            ));
-        }
-        Ok(())
+/// An instance from before its target stood in front of it serves its endpoints itself: nobody would keep anybody out.
+fn check_enforced(target: &TargetDescription, endpoints: &[Endpoint]) -> Result<()> {
+    let bare = |endpoint: &Endpoint| endpoint.inner_port.is_none();
+    if target.needs_inner_ports && endpoints.iter().any(bare) {
+        return Err(Error::unsupported(
+            "the database was made before access rules could be enforced: make another one and move the data there",
+        ));
     }
+    Ok(())
 }
 
 fn check(change: &AccessChange) -> Result<()> {
@@ -71,10 +72,8 @@ fn check(change: &AccessChange) -> Result<()> {
         AccessChange::Delete(_) => &[],
     };
     let problem = |(at, rule): (usize, &AccessRule)| {
-        let too_long = rule.description.len() > LONGEST_DESCRIPTION;
-        let odd = rule.description.chars().any(char::is_control);
-        (too_long || odd).then(|| {
-            let help = format!("one line of at most {LONGEST_DESCRIPTION} bytes");
+        (!is_line(&rule.description, LONGEST_DESCRIPTION)).then(|| {
+            let help = format!("one line of at most {LONGEST_DESCRIPTION} characters");
             FieldProblem::new(format!("rules[{at}].description"), "is not allowed", help)
         })
     };
@@ -135,6 +134,31 @@ mod tests {
         assert_eq!(after(AccessChange::Set(vec![new.clone()])), [new]);
         let all = before[0].network;
         assert_eq!(after(AccessChange::Delete(vec![all])), []);
+    }
+
+    #[test]
+    fn who_serves_its_endpoint_itself_has_no_rules() {
+        let target = |needs_inner_ports| TargetDescription {
+            name: "local".into(),
+            title: String::new(),
+            needs_host_ports: true,
+            needs_inner_ports,
+        };
+        let endpoint = |inner_port| Endpoint {
+            name: "sql".into(),
+            member: "main".into(),
+            port_name: "sql".into(),
+            bind_address: "127.0.0.1".into(),
+            host: "127.0.0.1".into(),
+            port: 20_000,
+            inner_port,
+        };
+        let both = [endpoint(Some(20_001)), endpoint(None)];
+        let refused = check_enforced(&target(true), &both).unwrap_err();
+        assert!(refused.public().contains("make another one"), "{refused}");
+        assert!(check_enforced(&target(true), &both[..1]).is_ok());
+        // Another kind of target enforces them in its own way.
+        assert!(check_enforced(&target(false), &both).is_ok());
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::instances::InstanceRef;
-use super::{Caller, Control, unbroken};
+use super::{Caller, Control, unanswered, unbroken};
 use crate::model::instance::Endpoint;
 use crate::model::plugin::{Connection, InstanceContext, Login};
 use crate::model::workload::SecretKind;
@@ -140,9 +140,28 @@ impl Access {
 
     async fn connection(&self, password: &Secret) -> Result<Connection> {
         let Instance { id, spec, .. } = self.instance.as_ref();
+        let login = Login {
+            database: self.database().await?,
+            ..self.login.clone()
+        };
         self.engine
-            .connect(*id, spec, self.endpoint()?, &self.login, password)
+            .connect(*id, spec, self.endpoint()?, &login, password)
             .await
+    }
+
+    /// The logical database to begin with: the one that came with the instance, or another when it was deleted since.
+    async fn database(&self) -> Result<Option<String>> {
+        let first = self.login.database.clone();
+        let (Some(first), Some(users)) = (first.clone(), self.engine.users()) else {
+            return Ok(first);
+        };
+        let there = users.list_databases(&self.context, false).await;
+        let there = there.map_err(not_now)?;
+        if there.iter().any(|database| database.name == first) {
+            return Ok(Some(first));
+        }
+        let managed = there.into_iter().filter(|database| database.managed);
+        Ok(managed.map(|database| database.name).min())
     }
 
     fn endpoint(&self) -> Result<&Endpoint> {
@@ -174,10 +193,7 @@ fn why_not_ready(instance: &Instance) -> Option<String> {
 /// That a server does not answer is not the caller's doing; it is being started again meanwhile.
 fn not_now(error: Error) -> Error {
     match error.kind {
-        Kind::Retry(_) | Kind::Unavailable | Kind::Failed => {
-            let message = format!("the database does not answer now: {}", error.public());
-            Error::unavailable(message).caused_by(error)
-        }
+        Kind::Retry(_) | Kind::Unavailable | Kind::Failed => unanswered(error),
         Kind::Invalid(_)
         | Kind::Unauthenticated
         | Kind::Denied

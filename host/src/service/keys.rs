@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::{Caller, Control, unbroken};
 use crate::model::project::{ApiKey, Role};
+use crate::model::text::is_line;
 use crate::model::{Error, FieldProblem, KeyId, ProjectId, Result, Secret};
 use crate::store::repo::Repo;
 
@@ -20,7 +21,7 @@ pub struct NewKey {
     pub description: String,
 }
 
-/// Longest description of a key, in bytes.
+/// Longest description of a key, in characters.
 pub const LONGEST_DESCRIPTION: usize = 200;
 
 impl Control {
@@ -46,11 +47,7 @@ impl Control {
                 "a project out of the host's configuration, by its alias or its id",
             ));
         }
-        let odd = new.description.chars().any(char::is_control);
-        if odd || new.description.len() > LONGEST_DESCRIPTION {
-            let help = format!("one line of at most {LONGEST_DESCRIPTION} bytes");
-            problems.push(FieldProblem::new("description", "is not allowed", help));
-        }
+        problems.extend(check_description(&new.description).err());
         let Some(project) = project.filter(|_| problems.is_empty()) else {
             return Err(Error::invalid(problems));
         };
@@ -117,6 +114,14 @@ pub async fn revoke(repo: &Repo, which: &str) -> Result<()> {
     repo.delete_api_key(key.id).await
 }
 
+fn check_description(text: &str) -> std::result::Result<(), FieldProblem> {
+    if is_line(text, LONGEST_DESCRIPTION) {
+        return Ok(());
+    }
+    let help = format!("one line of at most {LONGEST_DESCRIPTION} characters");
+    Err(FieldProblem::new("description", "is not allowed", help))
+}
+
 async fn record(
     repo: &Repo,
     secret: &Secret,
@@ -124,6 +129,7 @@ async fn record(
     role: Role,
     description: &str,
 ) -> Result<ApiKey> {
+    check_description(description).map_err(|problem| Error::invalid(vec![problem]))?;
     let key = ApiKey {
         id: KeyId::generate(),
         project,

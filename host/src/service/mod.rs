@@ -182,3 +182,9 @@ async fn unbroken<T: Send + 'static>(
         .await
         .unwrap_or_else(|gone| Err(Error::internal(format!("a change was cut short: {gone}"))))
 }
+
+/// What an engine said that could not reach its server.
+fn unanswered(error: Error) -> Error {
+    let message = format!("the database does not answer now: {}", error.public());
+    Error::unavailable(message).caused_by(error)
+}

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::{Caller, Control, InstanceRef, unbroken};
 use crate::model::instance::Name;
+use crate::model::text::is_line;
 use crate::model::{ConflictReason, Error, FieldProblem, Instance, Phase, Result};
 
 /// What is to be changed; none leaves a thing as it is.
@@ -35,10 +36,8 @@ pub fn check_tags(tags: &[String]) -> Vec<FieldProblem> {
         let help = format!("at most {MOST_TAGS}");
         problems.push(FieldProblem::new("tags", "are too many", help));
     }
-    let bad = |tag: &&String| {
-        tag.is_empty() || tag.len() > LONGEST_TAG || tag.chars().any(char::is_control)
-    };
-    if tags.iter().any(|tag| bad(&tag)) {
+    let good = |tag: &String| !tag.is_empty() && is_line(tag, LONGEST_TAG);
+    if !tags.iter().all(good) {
         let help = format!("1 to {LONGEST_TAG} characters each");
         problems.push(FieldProblem::new(
             "tags",

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::{Caller, Control, InstanceRef, unbroken};
+use super::{Caller, Control, InstanceRef, unanswered, unbroken};
 use crate::model::plugin::{EngineDescription, InstanceContext};
 use crate::model::user::{
     LogicalDatabase, Permission, Privilege, User, UserChange, check_password,
@@ -28,7 +28,8 @@ pub struct PrivilegeQuery {
 impl Control {
     pub async fn list_users(&self, caller: &Caller, which: &InstanceRef) -> Result<Vec<User>> {
         let talk = self.talk(caller, which).await?;
-        talk.users()?.list_users(&talk.context).await
+        let users = talk.users()?.list_users(&talk.context).await;
+        users.map_err(not_now)
     }
 
     pub async fn create_user(
@@ -103,7 +104,8 @@ impl Control {
         sizes: bool,
     ) -> Result<Vec<LogicalDatabase>> {
         let talk = self.talk(caller, which).await?;
-        talk.users()?.list_databases(&talk.context, sizes).await
+        let databases = talk.users()?.list_databases(&talk.context, sizes).await;
+        databases.map_err(not_now)
     }
 
     pub async fn create_database(
@@ -145,7 +147,7 @@ impl Control {
         match found {
             // Who is not there has none.
             Err(error) if matches!(error.kind, Kind::NotFound) => Ok(Vec::new()),
-            found => found,
+            found => found.map_err(not_now),
         }
     }
 
@@ -190,7 +192,7 @@ impl Control {
             let lock = control.users_lock(id)?;
             let _alone = lock.lock().await;
             let talk = control.talk(&caller, &InstanceRef::Id(id)).await?;
-            change(control.clone(), talk).await
+            change(control.clone(), talk).await.map_err(not_now)
         })
         .await
     }
@@ -232,6 +234,14 @@ impl Talk {
             let title = &self.described().title;
             Error::unsupported(format!("{title} has no users or databases to manage"))
         })
+    }
+}
+
+/// What the engine waits for is not the caller's doing, who did not ask too often.
+fn not_now(error: Error) -> Error {
+    match matches!(error.kind, Kind::Retry(_)) {
+        true => unanswered(error),
+        false => error,
     }
 }
 

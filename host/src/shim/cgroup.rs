@@ -8,6 +8,7 @@
 
 use std::fs;
 use std::io::{self, ErrorKind};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -84,14 +85,24 @@ impl Controller {
             }
             (Self::Cpu, Version::One) => {
                 set(group, "cpu.cfs_period_us", &PERIOD.to_string())?;
-                set(group, "cpu.cfs_quota_us", &quota.to_string())
+                set(group, "cpu.cfs_quota_us", &quota.to_string())?;
+                set(group, "cpu.shares", &weight(limits, 1024, 2..=1 << 18))
             }
-            (Self::Cpu, Version::Two) => set(group, "cpu.max", &format!("{quota} {PERIOD}")),
+            (Self::Cpu, Version::Two) => {
+                set(group, "cpu.max", &format!("{quota} {PERIOD}"))?;
+                set(group, "cpu.weight", &weight(limits, 100, 1..=10_000))
+            }
             (Self::Pids, Version::One | Version::Two) => {
                 set(group, "pids.max", &limits.processes.to_string())
             }
         }
     }
+}
+
+/// What a member gets when all together want more than there is: as a group gets by default for each core that it may use.
+fn weight(limits: &Limits, default: u64, bounds: RangeInclusive<u64>) -> String {
+    let weight = u64::from(limits.cpu_millis) * default / 1000;
+    weight.clamp(*bounds.start(), *bounds.end()).to_string()
 }
 
 /// Memory and swap together count separately, and must never be below memory alone: which of the two has to

@@ -197,10 +197,12 @@ fn limits_are_written_in_the_words_of_each_version() {
     assert_eq!(read(one.path(), "memory.memsw.limit_in_bytes"), bytes);
     assert_eq!(read(one.path(), "cpu.cfs_period_us"), "100000");
     assert_eq!(read(one.path(), "cpu.cfs_quota_us"), "150000");
+    assert_eq!(read(one.path(), "cpu.shares"), "1536");
     assert_eq!(read(one.path(), "pids.max"), "99");
     assert_eq!(read(two.path(), "memory.max"), bytes);
     assert_eq!(read(two.path(), "memory.swap.max"), "0");
     assert_eq!(read(two.path(), "cpu.max"), "150000 100000");
+    assert_eq!(read(two.path(), "cpu.weight"), "150");
     assert_eq!(read(two.path(), "pids.max"), "99");
     let tiny = Limits {
         cpu_millis: 1,
@@ -210,6 +212,7 @@ fn limits_are_written_in_the_words_of_each_version() {
         .limit(Version::Two, two.path(), &tiny)
         .unwrap();
     assert_eq!(read(two.path(), "cpu.max"), "1000 100000");
+    assert_eq!(read(two.path(), "cpu.weight"), "1");
 }
 
 #[test]

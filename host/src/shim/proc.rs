@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -29,9 +29,8 @@ pub fn live(pid: i32) -> Option<Live> {
 }
 
 fn look(pid: i32) -> io::Result<Option<Live>> {
-    // A process' name is any bytes, and one that is no text shall not keep all others from being seen.
-    let text = match fs::read(format!("/proc/{pid}/stat")) {
-        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+    let text = match read(format!("/proc/{pid}/stat")) {
+        Ok(text) => text,
         Err(error) if is_gone(&error) => return Ok(None),
         Err(error) => return Err(error),
     };
@@ -45,6 +44,13 @@ fn look(pid: i32) -> io::Result<Option<Live>> {
         _ => false,
     };
     Ok((!dead).then_some(stat.live))
+}
+
+/// A file about a process. Its name stands there, which is any bytes: one that is no text shall not keep all others from
+/// being seen.
+fn read(path: impl AsRef<Path>) -> io::Result<String> {
+    let bytes = fs::read(path)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// Every living process that can be seen. That they cannot be looked at, as when no file can be opened, is an error: it
@@ -71,7 +77,7 @@ pub(super) fn is_gone(error: &io::Error) -> bool {
 
 /// The real user. Not the owner of `/proc/PID`, which is root for a process that may not be dumped.
 pub fn uid(pid: i32) -> Option<u32> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let status = read(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
     line.split_whitespace().next()?.parse().ok()
 }
@@ -128,7 +134,7 @@ impl Handle {
 
     /// Of a child that was not reaped yet: also of one that has ended already.
     pub fn of_child(pid: i32) -> io::Result<Self> {
-        let text = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+        let text = read(format!("/proc/{pid}/stat"))?;
         let stat = parse(pid, &text).ok_or(io::ErrorKind::InvalidData)?;
         let raw = Pid::from_raw(pid).ok_or(io::ErrorKind::InvalidInput)?;
         Ok(Self {
@@ -209,7 +215,7 @@ fn has_living_thread(pid: i32) -> bool {
         return false;
     };
     threads.flatten().any(|thread| {
-        fs::read_to_string(thread.path().join("stat"))
+        read(thread.path().join("stat"))
             .ok()
             .and_then(|text| parse(pid, &text))
             .is_some_and(|stat| !matches!(stat.state, 'Z' | 'X' | 'x'))
@@ -218,6 +224,8 @@ fn has_living_thread(pid: i32) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt as _;
     use std::process::Command;
 
     use super::*;
@@ -230,6 +238,29 @@ mod tests {
         assert_eq!(stat.live.parent, 3);
         assert_eq!(stat.live.start, 4242);
         assert!(!stat.live.terminal);
+    }
+
+    #[test]
+    fn a_name_that_is_no_text_hides_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        // The name of a process is that of its program's file.
+        let program = folder.path().join(OsStr::from_bytes(b"od\xffd"));
+        fs::copy("/usr/bin/tail", &program).unwrap();
+        let mut child = Command::new(&program)
+            .args(["-f", "/dev/null"])
+            .spawn()
+            .unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        let stat = fs::read(format!("/proc/{pid}/stat")).unwrap();
+        assert!(stat.contains(&0xff), "{stat:?}");
+        let seen = all();
+        let known = Handle::of_child(pid).map(|handle| handle.identity.pid);
+        let of = uid(pid);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(seen.unwrap().iter().any(|process| process.pid == pid));
+        assert_eq!(known.unwrap(), pid);
+        assert_eq!(of, Some(nix::unistd::getuid().as_raw()));
     }
 
     #[test]

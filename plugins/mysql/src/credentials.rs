@@ -25,16 +25,18 @@ impl Credentials for MySql {
         login: Login,
         password: String,
     ) -> Result<Connection> {
-        let (Some(user), Some(database)) = (login.user, login.database) else {
-            return Err(Error::failed("a login of MySQL has a user and a database"));
+        let Some(user) = login.user else {
+            return Err(Error::failed("a login of MySQL has a user"));
         };
+        // Without one, clients are let in all the same and choose one later.
+        let database = login.database.as_deref().unwrap_or_default();
         Ok(Connection {
-            uri: uri(&endpoint, &user, &password, &database),
+            uri: uri(&endpoint, &user, &password, database),
             host: endpoint.host,
             port: endpoint.port,
             username: Some(user),
             password,
-            database: Some(database),
+            database: login.database,
             tls_mode: Some(TLS_MODE.into()),
         })
     }
@@ -85,6 +87,22 @@ mod tests {
             "mysql://app_user:s3cret@db.example.org:20001/main_mysql?ssl-mode=REQUIRED"
         );
         assert_eq!(connection.tls_mode.as_deref(), Some("REQUIRED"));
+    }
+
+    #[test]
+    fn a_connection_needs_no_database() {
+        let spec = spec("8.4");
+        let login = Login {
+            database: None,
+            ..MySql::first_login(spec.clone()).unwrap()
+        };
+        let connection =
+            MySql::connect(spec, endpoint("db.example.org"), login, "s3cret".into()).unwrap();
+        assert_eq!(
+            connection.uri,
+            "mysql://app_user:s3cret@db.example.org:20001/?ssl-mode=REQUIRED"
+        );
+        assert_eq!(connection.database, None);
     }
 
     #[test]

@@ -8,6 +8,8 @@ use crate::plan::USER_SECRET;
 use crate::session::block_on;
 use crate::{PostgreSql, login, names};
 
+/// Every server has it, for who has no database of his own to connect to (manual 23.3).
+const MAINTENANCE: &str = "postgres";
 /// The least TLS a client must use: the server refuses what is less.
 const TLS_MODE: &str = "require";
 
@@ -26,11 +28,11 @@ impl Credentials for PostgreSql {
         login: Login,
         password: String,
     ) -> Result<Connection> {
-        let (Some(user), Some(database)) = (login.user, login.database) else {
-            return Err(Error::failed(
-                "a login of PostgreSQL has a user and a database",
-            ));
+        let Some(user) = login.user else {
+            return Err(Error::failed("a login of PostgreSQL has a user"));
         };
+        // Without one, clients would ask for a database that is named as the user is.
+        let database = login.database.unwrap_or_else(|| MAINTENANCE.to_owned());
         Ok(Connection {
             uri: uri(&endpoint, &user, &password, &database),
             host: endpoint.host,
@@ -101,6 +103,22 @@ mod tests {
             "postgresql://app_user:s3cret@db.example.org:20001/main_postgres?sslmode=require"
         );
         assert_eq!(connection.tls_mode.as_deref(), Some("require"));
+    }
+
+    #[test]
+    fn who_has_no_database_is_led_to_the_one_that_is_always_there() {
+        let spec = spec("16");
+        let login = Login {
+            database: None,
+            ..PostgreSql::first_login(spec.clone()).unwrap()
+        };
+        let connection =
+            PostgreSql::connect(spec, endpoint("db.example.org"), login, "s3cret".into()).unwrap();
+        assert_eq!(
+            connection.uri,
+            "postgresql://app_user:s3cret@db.example.org:20001/postgres?sslmode=require"
+        );
+        assert_eq!(connection.database.as_deref(), Some("postgres"));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use super::*;
 
 const PROGRAMS: &str = include_str!("../../../host/data/programs.toml");
 /// What stands for a server: the one that answers is the test itself.
-const SERVER: &str = "[[program]]\nname = \"probe-server\"\npaths = [\"/usr/bin/tail\"]\n";
+pub const SERVER: &str = "[[program]]\nname = \"probe-server\"\npaths = [\"/usr/bin/tail\"]\n";
 const PROXY: &str = "0-proxy";
 
 /// An instance on the loopback, with its proxy.
@@ -184,7 +184,8 @@ async fn serve() -> u16 {
     port
 }
 
-fn member() -> Member {
+/// Runs, and does nothing at all.
+pub fn member() -> Member {
     Member {
         name: "main".into(),
         main: Command {

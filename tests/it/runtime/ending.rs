@@ -2,15 +2,12 @@
 //! `paper`, of which nothing ever runs.
 
 use berth::model::Error;
-use berth::model::workload::{Command, Member, Stop};
+use berth::model::workload::Member;
 use berth_tests::real::{DataDir, berth_binary};
 use berth_tests::wait_for;
 
-use super::access::own_uid;
+use super::access::{SERVER, member, own_uid};
 use super::*;
-
-/// What stands for a server.
-const SERVER: &str = "[[program]]\nname = \"probe-server\"\npaths = [\"/usr/bin/tail\"]\n";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_target_that_says_it_ended_what_still_runs_is_not_believed() {
@@ -73,28 +70,13 @@ fn not_believed(lie: Result<(), Error>) {
 }
 
 fn context(runtime: &Runtime) -> TargetContext {
-    let member = Member {
-        name: "main".into(),
-        main: Command {
-            program: "probe-server".into(),
-            version: "1".into(),
-            args: vec!["-f".into(), "/dev/null".into()],
-            env: Vec::new(),
-        },
-        init: None,
-        files: Vec::new(),
-        volumes: Vec::new(),
-        ports: Vec::new(),
-        stale_files: Vec::new(),
-        stop: Stop {
-            signal: "TERM".into(),
-            grace_ms: 1000,
-        },
-    };
     let mut context = deployment(InstanceId::generate(), "create/provision");
     context.uid = nix::unistd::geteuid().is_root().then(own_uid);
     context.engine = engine(runtime).digest().clone();
-    context.workload.members = vec![member];
+    context.workload.members = vec![Member {
+        ports: Vec::new(),
+        ..member()
+    }];
     context.endpoints = Vec::new();
     context
 }

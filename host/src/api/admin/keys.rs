@@ -60,7 +60,7 @@ struct WantedKey {
     /// `member` without it.
     role: Option<Role>,
     /// What it is for.
-    #[schema(max_length = 200)]
+    #[schema(pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f]*$", max_length = 200)]
     description: Option<String>,
 }
 

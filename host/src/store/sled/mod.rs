@@ -17,7 +17,7 @@ mod writer;
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockWriteGuard, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -208,7 +208,8 @@ impl Shared {
         drop(self.with(|database| self.busy.during(|| database.flush())));
     }
 
-    fn close(&self) {
+    /// Close the database. Nobody reads while the guard that is answered stands.
+    fn close(&self) -> RwLockWriteGuard<'_, Option<Database>> {
         self.settle();
         let mut slot = self
             .database
@@ -217,11 +218,12 @@ impl Shared {
         if let Some(database) = slot.take() {
             database.close();
         }
+        slot
     }
 
     /// Why the store is closed again before anybody had it.
     fn unopened(&self, error: std::io::Error) -> Error {
-        self.close();
+        drop(self.close());
         Error::internal(error)
     }
 
@@ -269,7 +271,7 @@ impl Drop for Sled {
         {
             tracing::error!("the store's writer ended in a panic");
         }
-        self.shared.close();
+        drop(self.shared.close());
         drop(self.watch.take());
     }
 }

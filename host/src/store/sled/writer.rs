@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 use std::fs::File;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
@@ -222,14 +222,7 @@ impl Writer {
 
     /// Answers the last commit that is there.
     fn open_again(&mut self, shared: &Shared) -> Result<u64, String> {
-        shared.settle();
-        let mut slot = shared
-            .database
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some(database) = slot.take() {
-            database.close();
-        }
+        let mut slot = shared.close();
         let said = |error: Error| error.to_string();
         shared.files.remove_half_snapshots().map_err(said)?;
         shared.files.settle().map_err(said)?;

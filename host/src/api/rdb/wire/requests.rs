@@ -375,7 +375,7 @@ request! {
         /// An address, or one and the length of its prefix.
         #[schema(examples("192.0.2.0/24"))]
         ip: String,
-        #[schema(max_length = 200)]
+        #[schema(pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f]*$", max_length = 200)]
         description: Option<String>,
     }
 }
