@@ -3,7 +3,7 @@
 use berth_tests::real::{DataDir, Host, psql};
 use serde_json::{Value, json};
 
-use crate::access::{rdb, uuid};
+use crate::access::{self, rdb};
 
 #[tokio::test]
 async fn a_database_is_created_used_and_destroyed() {
@@ -66,8 +66,8 @@ async fn killing_the_host_cuts_no_query_and_the_database_is_adopted() {
 async fn credentials_name_no_logical_database_that_was_deleted() {
     let data = DataDir::new();
     let host = Host::start(&data).await;
-    let id = running(&host, "moved-on").await;
-    let uuid = uuid(&host, "moved-on").await;
+    let id = access::running(&host, "moved-on", json!({})).await;
+    let uuid = access::uuid(&host, "moved-on").await;
     let databases = format!("/rdb/v1/regions/fr-par/instances/{uuid}/databases");
     let (status, made) = rdb(&host, "POST", &databases, &json!({ "name": "next" })).await;
     assert_eq!(status, 200, "{made}");
