@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use berth::runtime::Programs;
 use berth_tests::real::{DataDir, Host};
 use berth_tests::{not_tried, wait_for};
 use serde_json::{Value, json};
@@ -56,6 +57,54 @@ async fn a_program_of_another_series_is_not_let_at_the_data() {
     assert_eq!(credentials(&host, &id).await, given);
     destroy(&host, &id).await;
     data.nothing_but_the_host().await;
+}
+
+/// What is known of them is what they say, and no other version of theirs says it.
+#[test]
+fn the_list_that_is_shipped_knows_what_programs_say() {
+    let shipped = include_str!("../../host/data/programs.toml");
+    let programs = Programs::from_toml(shipped).unwrap();
+    let versions = ["6.0", "7.0", "7.2", "8.0", "8.4", "9.7", "valkey-8"];
+    for (name, version, said) in [
+        (
+            "mysqld",
+            "8.0",
+            "/usr/sbin/mysqld  Ver 8.0.36 for Linux on x86_64",
+        ),
+        ("mysqld", "8.4", "mysqld  Ver 8.4.9 for Linux on x86_64"),
+        (
+            "mysqld",
+            "9.7",
+            "mysqld  Ver 9.7.4-2 for Linux on x86_64 ((Debian))",
+        ),
+        ("mysqld", "", "mysqld  Ver 10.11.19-MariaDB-0+deb12u1"),
+        (
+            "redis-server",
+            "7.0",
+            "Redis server v=7.0.15 sha=00000000:0",
+        ),
+        ("redis-server", "7.2", "Redis server v=7.2.4 sha=00000000:0"),
+        (
+            "valkey-server",
+            "valkey-8",
+            "Valkey server v=8.0.1 sha=00000000:0",
+        ),
+        ("mongod", "6.0", "db version v6.0.19"),
+        ("mongod", "7.0", "db version v7.0.14"),
+        ("mongod", "8.0", "db version v8.0.3"),
+        ("mongod", "", "db version v8.2.1"),
+    ] {
+        let fits = |version: &&str| {
+            let asks = programs.asks(name, version);
+            asks.is_some_and(|asks| said.contains(&asks.says))
+        };
+        let fitting: Vec<_> = versions.iter().copied().filter(|v| fits(&v)).collect();
+        let wanted: Vec<_> = Some(version)
+            .filter(|v| !v.is_empty())
+            .into_iter()
+            .collect();
+        assert_eq!(fitting, wanted, "{name}: {said}");
+    }
 }
 
 async fn verb(host: &Host, id: &str, verb: &str) {

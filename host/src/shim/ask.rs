@@ -2,7 +2,7 @@
 //! than when the data were made, or somebody put another one in its place; and a server of a later series may change what
 //! it starts on for good.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::Read;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -19,7 +19,7 @@ const TOLD: usize = 160;
 
 /// See that the program says this when it is asked so. Runs it with the rights and within the walls that this process has.
 pub fn see_version(
-    program: &OsString,
+    program: &OsStr,
     args: &[OsString],
     env: &[(String, String)],
     says: &str,
@@ -39,7 +39,7 @@ pub fn see_version(
     ))
 }
 
-fn said(program: &OsString, args: &[OsString], env: &[(String, String)]) -> Result<String, String> {
+fn said(program: &OsStr, args: &[OsString], env: &[(String, String)]) -> Result<String, String> {
     let problem = |what: &str| format!("which version it is cannot be found out: {what}");
     // Its complaints go to the member's log.
     let mut child = Command::new(program)
@@ -75,7 +75,12 @@ mod tests {
 
     fn ask(script: &str, says: &str) -> Result<(), String> {
         let args = ["-c".into(), script.into()];
-        see_version(&"/bin/sh".into(), &args, &[("A".into(), "1".into())], says)
+        see_version(
+            OsStr::new("/bin/sh"),
+            &args,
+            &[("A".into(), "1".into())],
+            says,
+        )
     }
 
     #[test]
@@ -98,7 +103,7 @@ mod tests {
 
     #[test]
     fn one_that_cannot_be_asked_is_not_let_in() {
-        let none = see_version(&"/nonexistent".into(), &[], &[], "v1.");
+        let none = see_version(OsStr::new("/nonexistent"), &[], &[], "v1.");
         assert!(none.unwrap_err().contains("cannot be found out"));
     }
 }

@@ -9,9 +9,7 @@ use berth_sdk::engine::users::Database;
 use berth_sdk::{Error, Result};
 use bson::{Bson, Document, doc};
 
-use crate::names::{
-    self, BERTH_DATABASE, MADE, NOTED, TAKEN_OVER, USERS_DATABASE, check_database,
-};
+use crate::names::{self, BERTH_DATABASE, MADE, NOTED, TAKEN_OVER, USERS_DATABASE, check_database};
 use crate::session::{Session, code, failure};
 use crate::wire::{Failure, number};
 use crate::{roles, users};

@@ -85,9 +85,8 @@ fn keep_way_in(session: &mut Session) -> Result<()> {
     if text(&row, 0)? == "1" {
         return Ok(());
     }
-    let sql = format!(
-        "ALTER USER '{SUPERUSER}'@'localhost' WITH MAX_USER_CONNECTIONS {OWN_CONNECTIONS}"
-    );
+    let sql =
+        format!("ALTER USER '{SUPERUSER}'@'localhost' WITH MAX_USER_CONNECTIONS {OWN_CONNECTIONS}");
     session.run("keeping Berth's own way in", &sql)
 }
 

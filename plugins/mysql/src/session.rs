@@ -136,8 +136,7 @@ impl Session {
 
     /// End sessions of clients: of this user, in this database.
     pub fn end(&mut self, user: Option<&str>, database: Option<&str>) -> Result<()> {
-        let mut sql =
-            format!("SELECT id FROM information_schema.processlist WHERE {OF_CLIENTS}");
+        let mut sql = format!("SELECT id FROM information_schema.processlist WHERE {OF_CLIENTS}");
         for (column, wanted) in [("user", user), ("db", database)] {
             if let Some(wanted) = wanted {
                 // What collation the list has differs from version to version.

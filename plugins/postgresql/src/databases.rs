@@ -12,7 +12,8 @@ use crate::session::{Session, text};
 use crate::{kept, names};
 
 /// Which databases are the callers'.
-pub const LISTED: &str = "datname NOT IN ('postgres', 'template0', 'template1') AND datdba >= 16384";
+pub const LISTED: &str =
+    "datname NOT IN ('postgres', 'template0', 'template1') AND datdba >= 16384";
 
 /// Whether a database lets anybody in: it may have been told not to, or be what a `DROP DATABASE` that was cut off left.
 pub const OPEN: &str = "(datallowconn AND datconnlimit <> -2)";

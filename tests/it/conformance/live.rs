@@ -264,7 +264,8 @@ impl<'a> Tried<'a> {
             let user = json!({"name": name, "password": PASSWORD, "is_admin": is_admin});
             self.ask("POST", "users", user, 200).await;
         }
-        let wanted = json!({"database_name": database, "user_name": "left", "permission": "readonly"});
+        let wanted =
+            json!({"database_name": database, "user_name": "left", "permission": "readonly"});
         self.ask("PUT", "privileges", wanted, 200).await;
         let setting = &self.suite.setting;
         let wanted = json!({"settings": [{"name": setting.name, "value": setting.value}]});

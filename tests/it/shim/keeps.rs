@@ -68,7 +68,10 @@ async fn a_program_that_says_another_version_is_not_started() {
             _ => None,
         })
         .await;
-    assert!(why.contains("it says \"v7.1\" of itself, and not \"v6.\""), "{why}");
+    assert!(
+        why.contains("it says \"v7.1\" of itself, and not \"v6.\""),
+        "{why}"
+    );
     assert_eq!(stand.read("runs"), "\n");
     stand.scope.programs = list("v7.");
     stand.ensure(&it).await;

@@ -169,7 +169,8 @@ fn nobody_hides(server: &Server) {
     role().expect_err("nobody logs in as a role");
     admin("CREATE DATABASE of_an_admin; DROP DATABASE of_an_admin");
     // Any other change locks it as well, one of what it may do itself among them.
-    let open = "ALTER USER _rdb_superadmin IDENTIFIED BY 'Hidden-1' PASSWORD EXPIRE NEVER ACCOUNT UNLOCK";
+    let open =
+        "ALTER USER _rdb_superadmin IDENTIFIED BY 'Hidden-1' PASSWORD EXPIRE NEVER ACCOUNT UNLOCK";
     admin(open);
     MySql::change_user(it(), "app_user".into(), None, Some(true)).expect("a change");
     role().expect_err("nobody logs in as a role");
@@ -196,7 +197,8 @@ fn who_is_called_as_berth_is_not_berth(server: &Server) {
     std::thread::scope(|scope| {
         let own = scope.spawn(|| server.ask("SELECT 'own', SLEEP(600)"));
         let id = loop {
-            let its = "SELECT id FROM information_schema.processlist WHERE info LIKE 'SELECT ''own''%'";
+            let its =
+                "SELECT id FROM information_schema.processlist WHERE info LIKE 'SELECT ''own''%'";
             let id = server.ask(its);
             if !id.is_empty() {
                 break id;
