@@ -98,7 +98,7 @@ fn the_list_that_is_shipped_knows_what_programs_say() {
             let asks = programs.asks(name, version);
             asks.is_some_and(|asks| said.contains(&asks.says))
         };
-        let fitting: Vec<_> = versions.iter().copied().filter(|v| fits(&v)).collect();
+        let fitting: Vec<_> = versions.iter().copied().filter(|v| fits(v)).collect();
         let wanted: Vec<_> = Some(version)
             .filter(|v| !v.is_empty())
             .into_iter()
