@@ -46,7 +46,7 @@ async fn a_program_of_another_series_is_not_let_at_the_data() {
         assert!(why.contains(part), "{why}");
     }
     assert!(!why.contains("/opt") && !why.contains("/root"), "{why}");
-    host.wait_status(&id, "stopped").await;
+    host.wait_status(&id, "error").await;
     assert_eq!(volume(&data), before, "nothing has touched the data");
 
     // With the list mended it is what it was.

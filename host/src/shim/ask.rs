@@ -34,13 +34,13 @@ pub fn see_version(
     let line: String = line.trim().chars().take(TOLD).collect();
     let line = line.replace(char::is_control, " ");
     Err(format!(
-        "it is of another version than the data, which are left alone: it says \"{line}\" of itself, and not \"{says}\". \
+        "the program is of another version than the data, which are left alone: it says \"{line}\" of itself, and not \"{says}\". \
          The list of programs leads to another one, or another one was put in its place"
     ))
 }
 
 fn said(program: &OsStr, args: &[OsString], env: &[(String, String)]) -> Result<String, String> {
-    let problem = |what: &str| format!("which version it is cannot be found out: {what}");
+    let problem = |what: &str| format!("the program's version cannot be found out: {what}");
     // Its complaints go to the member's log.
     let mut child = Command::new(program)
         .args(args)

@@ -211,10 +211,15 @@ impl Args {
 
 /// Answers what went wrong.
 fn become_program(args: &Args) -> String {
-    let version = |says| ask::see_version(&args.program, &args.ask, &args.env, says);
-    match prepare(args).and_then(|()| args.says.as_deref().map_or(Ok(()), version)) {
+    match prepare(args) {
         Ok(()) => {}
         Err(problem) => return problem,
+    }
+    let version = |says| ask::see_version(&args.program, &args.ask, &args.env, says);
+    if let Err(problem) = args.says.as_deref().map_or(Ok(()), version) {
+        // As if the program had said so itself: these are the last words that its owner is shown.
+        eprintln!("{problem}");
+        return "it is not the one that was planned".to_owned();
     }
     // `exec` also empties the signal mask and restores SIGPIPE, which the runtime of this program ignores.
     let error = Command::new(&args.program)
