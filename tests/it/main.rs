@@ -17,6 +17,7 @@ mod mongodb;
 mod mysql;
 mod openapi;
 mod plugin_swap;
+mod programs;
 mod rdb;
 mod rdb_lists;
 mod redis;

@@ -193,6 +193,15 @@ async fn users_and_privileges(host: &Host, path: &str, shown: &Value) {
     let (status, refused) = rdb(host, "DELETE", &format!("{path}/users/berth"), &Value::Null).await;
     assert_eq!(status, 404, "{refused}");
     ask("DELETE", "users/ann", Value::Null).await;
+    // Nobody is hidden by a name that SQL alone takes.
+    let odd = "CREATE USER 'two\nlines' IDENTIFIED BY 'Two-lines-1'; CREATE DATABASE `two\nlines`";
+    mysql(&owner, odd).unwrap();
+    for what in ["users", "databases"] {
+        let listed = ask("GET", what, Value::Null).await;
+        let mut all = listed[what].as_array().unwrap().iter();
+        assert!(all.any(|one| one["name"] == "two\nlines"), "{listed}");
+        ask("DELETE", &format!("{what}/two%0Alines"), Value::Null).await;
+    }
     ask("DELETE", "databases/shop", Value::Null).await;
     let left = ask("GET", "databases", Value::Null).await;
     assert_eq!(left["total_count"], 1, "{left}");

@@ -24,6 +24,12 @@ import stat
 import sys
 import threading
 
+VERSION = [8, 0, 0, 0]
+
+if sys.argv[1:] == ["--version"]:
+    print("db version v" + ".".join(map(str, VERSION[:3])))
+    sys.exit(0)
+
 HERE = pathlib.Path(__file__).resolve()
 sys.path.insert(0, str(HERE.parent.parent / "lib"))
 
@@ -32,7 +38,6 @@ from secantus import auth  # noqa: E402
 
 OPTIONS = {"config", "dbpath", "bind_ip", "port", "unixSocketPrefix", "keyFile", "tlsCertificateKeyFile", "tlsCAFile"}
 SECTIONS = {"net", "operationProfiling", "replication", "security", "setParameter", "storage"}
-VERSION = [8, 0, 0, 0]
 # What a member without a set answers.
 BEFORE_THE_SET = {"hello", "isMaster", "ismaster", "ping", "buildInfo", "saslStart", "saslContinue", "replSetInitiate",
                   "replSetGetConfig", "replSetGetStatus", "serverStatus", "endSessions"}

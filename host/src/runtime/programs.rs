@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::MissingProgram;
+use crate::shim::wire::Asks;
 
 /// What a name means, by version.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,12 +24,20 @@ pub struct Program {
     /// The command that installs it.
     #[serde(default)]
     pub install: Option<String>,
+    /// Arguments with which it says its version and does nothing else.
+    #[serde(default)]
+    pub version_args: Vec<String>,
+    /// What it then says, for each version that a plan may ask for: one that says something else is not started.
+    #[serde(default)]
+    pub says: BTreeMap<String, String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Places {
     paths: Vec<String>,
     install: Option<String>,
+    version_args: Vec<String>,
+    says: BTreeMap<String, String>,
 }
 
 #[derive(Deserialize)]
@@ -45,6 +54,8 @@ pub enum ProgramsError {
     Syntax(#[from] toml::de::Error),
     #[error("program `{name}`: the path `{path}` is not absolute")]
     NotAbsolute { name: String, path: String },
+    #[error("program `{name}`: `version_args` and `says` need each other, and neither holds a NUL")]
+    Version { name: String },
 }
 
 impl Programs {
@@ -69,22 +80,46 @@ impl Programs {
                     name: program.name,
                 });
             }
+            let mut texts = program.version_args.iter().chain(program.says.values());
+            if program.version_args.is_empty() != program.says.is_empty()
+                || texts.any(|text| text.contains('\0'))
+            {
+                return Err(ProgramsError::Version { name: program.name });
+            }
             list.insert(
                 program.name,
                 Places {
                     paths: program.paths,
                     install: program.install,
+                    version_args: program.version_args,
+                    says: program.says,
                 },
             );
         }
         Ok(Self(list))
     }
 
-    /// What the other list says of a program counts more than what this one says.
+    /// What the other list says of a program counts more than what this one says. How it says its version is known where
+    /// only another place was given: that it may be another program is what it is asked for.
     #[must_use]
     pub fn overridden_by(mut self, other: Self) -> Self {
-        self.0.extend(other.0);
+        for (name, mut places) in other.0 {
+            if let Some(before) = self.0.remove(&name).filter(|_| places.says.is_empty()) {
+                places.version_args = before.version_args;
+                places.says = before.says;
+            }
+            self.0.insert(name, places);
+        }
         self
+    }
+
+    /// How to see that a program is of this version, when that is known.
+    pub fn asks(&self, name: &str, version: &str) -> Option<Asks> {
+        let places = self.0.get(name)?;
+        Some(Asks {
+            args: places.version_args.clone(),
+            says: places.says.get(version)?.clone(),
+        })
     }
 
     /// The program's file, when it is on this machine.
@@ -228,6 +263,28 @@ mod tests {
             Programs::from_toml("[[program]]\nname = \"server\"\npaths = [\"/bin/sh\"]").unwrap();
         let both = programs.overridden_by(own);
         assert_eq!(both.find("server", "7"), Some("/bin/sh".into()));
+    }
+
+    #[test]
+    fn a_program_in_another_place_is_asked_as_it_was() {
+        let list = |more: &str| {
+            let text = format!("[[program]]\nname = \"server\"\npaths = [\"/bin/sh\"]\n{more}");
+            Programs::from_toml(&text)
+        };
+        let known = "version_args = [\"-V\"]\nsays = { \"7\" = \"v7.\", \"8\" = \"v8.\" }";
+        let known = || list(known).unwrap();
+        let says = |programs: &Programs, version| Some(programs.asks("server", version)?.says);
+        let moved = known().overridden_by(list("").unwrap());
+        assert_eq!(moved.asks("server", "7"), known().asks("server", "7"));
+        assert_eq!(says(&moved, "8").as_deref(), Some("v8."));
+        assert_eq!(says(&moved, "9"), None);
+        let other = list("version_args = [\"-v\"]\nsays = { \"7\" = \"\" }").unwrap();
+        let other = known().overridden_by(other);
+        assert_eq!(says(&other, "7").as_deref(), Some(""));
+        assert_eq!(says(&other, "8"), None);
+        for half in ["version_args = [\"-V\"]", "says = { \"7\" = \"v7.\" }"] {
+            assert!(list(half).is_err(), "{half}");
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! is, and becomes the program. `berth exec --home H --parent P …  -- PROGRAM ARGS…`
 //!
 //! It puts itself into the member's control groups and behind the member's walls, so that nothing of the program
-//! ever runs outside of them.
+//! ever runs outside of them. There it asks the program which version it is, where that is known to be telling.
 //!
 //! A program may run that no record names only as long as its shim lives: until the record is written the
 //! kernel ends this process with its shim, and afterwards the next shim finds the record. It never runs a
@@ -24,8 +24,8 @@ use nix::unistd::{
 };
 
 use super::confine::{Ready, Walls};
-use super::wire::{Home, Identity, Program, Role, Started, VERSION};
-use super::{cgroup, files, log, own_view};
+use super::wire::{Asks, Home, Identity, Program, Role, Started, VERSION};
+use super::{ask, cgroup, files, log, own_view};
 use crate::model::confinement::Confinement;
 
 /// What a program is started with.
@@ -38,6 +38,7 @@ pub struct Launch<'a> {
     pub uid: Option<u32>,
     pub work_dir: PathBuf,
     pub bounds: &'a Bounds,
+    pub asks: Option<&'a Asks>,
 }
 
 /// What it is put into on the way.
@@ -93,6 +94,12 @@ impl Launch<'_> {
                 command.arg("--hidden").arg(hidden);
             }
         }
+        if let Some(asks) = self.asks {
+            command.args(["--says", &asks.says]);
+            for arg in &asks.args {
+                command.args(["--ask", arg]);
+            }
+        }
         for (name, value) in &self.program.env {
             command.args(["--env", &format!("{name}={value}")]);
         }
@@ -131,6 +138,8 @@ struct Args {
     instance: Option<PathBuf>,
     run: PathBuf,
     hidden: Vec<PathBuf>,
+    says: Option<String>,
+    ask: Vec<OsString>,
     env: Vec<(String, String)>,
     program: OsString,
     args: Vec<OsString>,
@@ -165,6 +174,7 @@ impl Args {
                 "--instance" => parsed.instance = Some(value.into()),
                 "--run" => parsed.run = value.into(),
                 "--hidden" => parsed.hidden.push(value.into()),
+                "--ask" => parsed.ask.push(value),
                 _ => parsed.take(&name, value)?,
             }
         }
@@ -178,6 +188,7 @@ impl Args {
             "--parent" => self.parent = value.parse().map_err(|_| no_number())?,
             "--uid" => self.uid = Some(value.parse().map_err(|_| no_number())?),
             "--generation" => self.generation = value,
+            "--says" => self.says = Some(value),
             "--env" => {
                 let (name, value) = value.split_once('=').ok_or("--env lacks its value")?;
                 self.env.push((name.to_owned(), value.to_owned()));
@@ -203,6 +214,12 @@ fn become_program(args: &Args) -> String {
     match prepare(args) {
         Ok(()) => {}
         Err(problem) => return problem,
+    }
+    let version = |says| ask::see_version(&args.program, &args.ask, &args.env, says);
+    if let Err(problem) = args.says.as_deref().map_or(Ok(()), version) {
+        // As if the program had said so itself: these are the last words that its owner is shown.
+        eprintln!("{problem}");
+        return "it is not the one that was planned".to_owned();
     }
     // `exec` also empties the signal mask and restores SIGPIPE, which the runtime of this program ignores.
     let error = Command::new(&args.program)
@@ -363,6 +380,10 @@ mod tests {
                     hidden: vec!["/data".into()],
                 }),
             },
+            asks: Some(&Asks {
+                args: vec!["--".into(), "--version".into()],
+                says: "v7.".into(),
+            }),
         };
         let command = launch.command(Stdio::null(), Stdio::null());
         let mut args = command.get_args().map(OsString::from);
@@ -381,6 +402,8 @@ mod tests {
         assert_eq!(walls.hidden, [PathBuf::from("/data")]);
         assert_eq!(walls.program, PathBuf::from("/bin/prog"));
         assert_eq!(walls.log, PathBuf::from("/h/log/log"));
+        assert_eq!(parsed.says.as_deref(), Some("v7."));
+        assert_eq!(parsed.ask, ["--", "--version"]);
         assert_eq!(parsed.env, [("A".to_owned(), "b=c".to_owned())]);
         assert_eq!(parsed.program, "/bin/prog");
         assert_eq!(parsed.args, ["--", "--uid", "7"]);

@@ -8,6 +8,7 @@
 //!
 //! It must stay small: no runtime, one thread, no part of the host but the model. It never sees a secret.
 
+mod ask;
 mod cgroup;
 mod confine;
 mod control;

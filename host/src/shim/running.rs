@@ -37,6 +37,11 @@ impl Running {
             generation: &service.generation,
             uid: service.uid,
             work_dir: service.instance_dir.join(&service.work_dir),
+            // Another program that fills the volume is none of the server's.
+            asks: service
+                .asks
+                .as_ref()
+                .filter(|_| program.path == service.main.path),
             bounds,
         };
         let child = launch.command(stdout.into(), stderr.into()).spawn()?;

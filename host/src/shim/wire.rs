@@ -100,6 +100,18 @@ pub struct Service {
     /// earlier host wrote it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confines: Option<Confines>,
+    /// The same holds for it. None where nobody knows how the program says its version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asks: Option<Asks>,
+}
+
+/// How to find out, before each start, whether the program is of the version that was planned.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asks {
+    /// What it is asked with.
+    pub args: Vec<String>,
+    /// What must be in its answer.
+    pub says: String,
 }
 
 /// What the member's programs are to be kept within.

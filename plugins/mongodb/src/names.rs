@@ -17,6 +17,13 @@ pub const USERS_DATABASE: &str = "admin";
 /// has it: what counts is that no user but Berth's makes or removes roles.
 pub const MADE: &str = "_rdb_database_";
 
+/// Where earlier builds noted the names of databases that were made: every admin may write to it.
+pub const BERTH_DATABASE: &str = "_rdb";
+pub const NOTED: &str = "databases";
+
+/// A role of this name says that those were taken over.
+pub const TAKEN_OVER: &str = "_rdb_noted_databases_were_taken_over";
+
 /// What names of Berth's own begin with.
 pub const RESERVED: &str = "_rdb";
 

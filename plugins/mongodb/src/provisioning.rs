@@ -30,6 +30,7 @@ impl Provisioning for MongoDb {
         check_program(&mut session, &instance.spec.version)?;
         lead(&mut session, &instance)?;
         users::ensure_superuser(&mut session, &instance)?;
+        databases::prepare(&mut session)?;
         let (user, admins) = (names::user(&instance.spec), roles::of_admins());
         users::ensure(&mut session, &instance, &user, USER_SECRET, &admins)?;
         databases::note(&mut session, &names::database(&instance.spec)).map(drop)

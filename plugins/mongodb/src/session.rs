@@ -27,6 +27,7 @@ pub mod code {
     pub const AUTHENTICATION_FAILED: i32 = 18;
     pub const ALREADY_INITIALIZED: i32 = 23;
     pub const LOCK_TIMEOUT: i32 = 24;
+    pub const NAMESPACE_NOT_FOUND: i32 = 26;
     pub const ROLE_NOT_FOUND: i32 = 31;
     pub const LOCK_BUSY: i32 = 46;
     pub const MAX_TIME_EXPIRED: i32 = 50;

@@ -94,7 +94,7 @@ impl Users for MongoDb {
             return Err(first_user_stays(&name));
         }
         let mut session = Session::superuser(&instance)?;
-        if is_own(&name) {
+        if name == SUPERUSER {
             return Err(absent(&name));
         }
         let removed = session.try_ask(USERS_DATABASE, doc! {"dropUser": &name});
@@ -206,7 +206,7 @@ fn shown(session: &mut Session, which: Bson) -> Result<Vec<Known>> {
     for user in users {
         let user = user.as_document().ok_or_else(odd)?;
         let name = user.get_str("user").map_err(|_| odd())?;
-        if !is_own(name) {
+        if name != SUPERUSER {
             known.push(Known {
                 name: name.to_owned(),
                 roles: Role::read(user.get_array("roles").map_err(|_| odd())?)?,
@@ -215,10 +215,6 @@ fn shown(session: &mut Session, which: Bson) -> Result<Vec<Known>> {
     }
     known.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(known)
-}
-
-fn is_own(name: &str) -> bool {
-    name == SUPERUSER || name.chars().any(char::is_control)
 }
 
 /// Version 6.0 looks for the user whose sessions it is to end, and has forgotten them with him.

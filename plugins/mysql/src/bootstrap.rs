@@ -8,9 +8,9 @@ use berth_sdk::{Error, Result};
 
 use crate::catalog::Series;
 use crate::grants::{Grants, Rights, admins, quoted};
-use crate::names::{identifier, literal};
-use crate::plan::USER_SECRET;
-use crate::session::{Session, number, with};
+use crate::names::{SUPERUSER, identifier, literal};
+use crate::plan::{OWN_CONNECTIONS, USER_SECRET};
+use crate::session::{Session, number, text, with};
 use crate::wire::Failure;
 use crate::{names, users};
 
@@ -26,9 +26,9 @@ pub fn bootstrap(instance: &Instance) -> Result<()> {
             let wanted = format!("MySQL {}", series.label());
             return Err(another_program(&said, &wanted));
         }
-        prepare(session)?;
+        let grants = prepare(session)?;
         let user = names::user(&instance.spec);
-        first_user(session, &user, password)?;
+        first_user(session, &grants, &user, password)?;
         let database = identifier(&names::database(&instance.spec));
         let sql = format!("CREATE DATABASE IF NOT EXISTS {database}");
         session.run("making the first database", &sql)?;
@@ -42,8 +42,9 @@ pub fn bootstrap(instance: &Instance) -> Result<()> {
 /// See that the role of admins is there, and may what it should: all in all databases but in the server's own, where
 /// accounts and their passwords are, and nothing to the server itself. An admin can make and change users, but none with
 /// the right `SYSTEM_USER`, which the superuser has and no other. Nobody logs in as the role: an admin may have given it a
-/// password.
-pub fn prepare(session: &mut Session) -> Result<()> {
+/// password. Answers what is granted then.
+pub fn prepare(session: &mut Session) -> Result<Grants> {
+    keep_way_in(session)?;
     let grants = Grants::read(session)?;
     let role = admins();
     let whole = grants.accounts.get(&role).is_some_and(|rights| {
@@ -56,7 +57,7 @@ pub fn prepare(session: &mut Session) -> Result<()> {
                 .is_empty()
     });
     if whole {
-        return Ok(());
+        return Ok(grants);
     }
     let role = quoted(&role);
     let databases = Rights::ALL.sql();
@@ -70,15 +71,30 @@ pub fn prepare(session: &mut Session) -> Result<()> {
     ] {
         session.run("making the role of admins", &sql)?;
     }
-    Ok(())
+    Grants::read(session)
+}
+
+/// The limit on Berth's own sessions. An account that an earlier build made has none of its own, and there the callers'
+/// `max_user_connections` counts.
+fn keep_way_in(session: &mut Session) -> Result<()> {
+    let sql = format!(
+        "SELECT max_user_connections = {OWN_CONNECTIONS} FROM mysql.user \
+         WHERE User = '{SUPERUSER}' AND Host = 'localhost'"
+    );
+    let row = session.row("looking at Berth's own account", &sql)?;
+    if text(&row, 0)? == "1" {
+        return Ok(());
+    }
+    let sql =
+        format!("ALTER USER '{SUPERUSER}'@'localhost' WITH MAX_USER_CONNECTIONS {OWN_CONNECTIONS}");
+    session.run("keeping Berth's own way in", &sql)
 }
 
 /// Rights that are not about databases. None of them reaches a file, a log, another's session or a variable.
 const SERVER_WIDE: &str = "PROCESS, SHOW DATABASES, REPLICATION CLIENT, CREATE USER, CREATE ROLE, DROP ROLE, \
     FLUSH_TABLES, FLUSH_STATUS, FLUSH_USER_RESOURCES, XA_RECOVER_ADMIN";
 
-fn first_user(session: &mut Session, user: &str, password: &str) -> Result<()> {
-    let grants = Grants::read(session)?;
+fn first_user(session: &mut Session, grants: &Grants, user: &str, password: &str) -> Result<()> {
     if !grants.users().contains(user) {
         let sql = users::create_sql(session, user, password, true)?;
         return match session.try_rows(&sql) {
@@ -86,9 +102,9 @@ fn first_user(session: &mut Session, user: &str, password: &str) -> Result<()> {
             Err(error) => Err(crate::session::failure("making the first user", &error)),
         };
     }
-    let sql = users::password_sql(session, &grants, user, password)?;
+    let sql = users::password_sql(session, grants, user, password)?;
     session.run("making the first user", &format!("{sql} ACCOUNT UNLOCK"))?;
-    users::set_admin(session, &grants, user, true)
+    users::set_admin(session, grants, user, true)
 }
 
 #[cfg(test)]

@@ -80,7 +80,7 @@ pub fn names(session: &mut Session) -> Result<Vec<String>> {
     let mut names = Vec::new();
     for row in &rows {
         let name = text(row, 0)?;
-        if !OWN_DATABASES.contains(&name) && !name.chars().any(char::is_control) {
+        if !OWN_DATABASES.contains(&name) {
             names.push(name.to_owned());
         }
     }

@@ -168,22 +168,31 @@ impl Grants {
     }
 
     /// Whoever can log in, but for the server's accounts and Berth's. The role of admins is among them when somebody made
-    /// an account for logging in of it. No API can name one without a name, or with control characters in it.
+    /// an account for logging in of it. One without a name is everybody, and no API can name it.
     pub fn users(&self) -> BTreeSet<&str> {
         let all = self.accounts.keys();
         let callers = all.filter(|account| !self.roles.contains(account) && !is_own(account));
         let names = callers.map(|account| &*account.0);
-        let odd = |name: &str| name.is_empty() || name.chars().any(char::is_control);
-        names.filter(|name| !odd(name)).collect()
+        names.filter(|name| !name.is_empty()).collect()
     }
 
     /// The accounts of a user, which are made and removed with it: none of the server's or Berth's.
     pub fn accounts_of(&self, user: &str) -> Vec<&Account> {
-        let all = self.accounts.keys();
-        let named = all.filter(|account| account.0 == user);
+        let named = self.named(user);
+        named.filter(|account| **account != admins()).collect()
+    }
+
+    /// What somebody of this name may log in as: the role of admins too, where somebody made an account for that of it.
+    fn logins_of(&self, user: &str) -> Vec<&Account> {
+        let named = self.named(user);
         named
-            .filter(|account| !is_own(account) && **account != admins())
+            .filter(|account| **account != admins() || !self.is_role(account))
             .collect()
+    }
+
+    fn named(&self, user: &str) -> impl Iterator<Item = &Account> {
+        let all = self.accounts.keys();
+        all.filter(move |account| account.0 == user && !is_own(account))
     }
 
     /// Nobody can log in as this account.
@@ -191,12 +200,13 @@ impl Grants {
         self.roles.contains(account)
     }
 
-    /// Every account of the user is a member of the role of admins, by whatever way.
+    /// Every account of the user is a member of the role of admins, by whatever way, or that role itself.
     pub fn is_admin(&self, user: &str) -> bool {
-        let accounts = self.accounts_of(user);
-        let member =
-            |account: &&Account| self.roles_of(account).iter().any(|role| **role == admins());
-        !accounts.is_empty() && accounts.iter().all(member)
+        let accounts = self.logins_of(user);
+        let rules = |account: &&Account| {
+            **account == admins() || self.roles_of(account).contains(&admins())
+        };
+        !accounts.is_empty() && accounts.iter().all(rules)
     }
 
     /// It is a member of the role of admins itself.
@@ -211,7 +221,7 @@ impl Grants {
             return Permission::All;
         }
         let mut seen = self
-            .accounts_of(user)
+            .logins_of(user)
             .into_iter()
             .map(|account| self.permission_of(account, database));
         let Some(first) = seen.next() else {
@@ -431,7 +441,13 @@ mod tests {
         }
         let all = ["_rdb_superadmin", "_rdb_x", "berth", "mysql.sys", "mysql.x"];
         assert_eq!(grants.users(), BTreeSet::from(all));
+        assert!(grants.is_admin("_rdb_superadmin") && !grants.is_admin("_rdb_x"));
+        let other = ("_rdb_superadmin".to_owned(), "10.0.0.1".to_owned());
+        grants.accounts.insert(other.clone(), Rights::default());
+        assert!(!grants.is_admin("_rdb_superadmin"), "not by that account");
+        grants.accounts.remove(&other);
         grants.roles.insert(admins());
+        assert!(!grants.is_admin("_rdb_superadmin"), "nobody logs in as it");
         assert_eq!(grants.users(), all[1..].iter().copied().collect());
         // What is removed with such a user is never Berth's own.
         assert_eq!(grants.accounts_of("berth"), [&account("berth")]);

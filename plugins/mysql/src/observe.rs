@@ -3,17 +3,15 @@
 use berth_sdk::engine::{Instance, MemberObservation, Role};
 use berth_sdk::{Error, Result};
 
-use crate::names::SUPERUSER;
 use crate::plan::MEMBER;
-use crate::session::{Session, number_of, text};
+use crate::session::{OF_CLIENTS, Session, number_of, text};
 
-/// One answer to all questions. Who is the server's own, or logs in at this moment, is no client.
+/// One answer to all questions.
 fn questions() -> String {
     format!(
         "SELECT VERSION(), @@global.read_only, \
          (SELECT COALESCE(SUM(FILE_SIZE), 0) FROM information_schema.INNODB_TABLESPACES), \
-         (SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE USER NOT IN \
-          ('{SUPERUSER}', 'event_scheduler', 'system user', 'unauthenticated user'))"
+         (SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE {OF_CLIENTS})"
     )
 }
 

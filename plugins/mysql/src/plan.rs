@@ -27,6 +27,9 @@ const CERTIFICATE_FILE: &str = "server.crt";
 const KEY_FILE: &str = "server.key";
 const SUPERUSER_FILE: &str = "superuser.sql";
 
+/// How many sessions Berth's own account may have. Several calls come at once.
+pub const OWN_CONNECTIONS: u32 = 100_000;
+
 /// A certificate lives as long as an instance may: nothing renews it on its own yet.
 const CERTIFICATE_DAYS: u32 = 3650;
 
@@ -127,12 +130,12 @@ fn places(spec: &Spec) -> [String; 3] {
 
 /// One statement a line. The account is for the socket alone: nobody gets at it from the network, the machine's own
 /// included, because addresses are not turned into names. It may change every account, and no other may change it. Its
-/// own limit counts in place of `max_user_connections`, which a caller may set; several calls come at once.
+/// own limit counts in place of `max_user_connections`, which a caller may set.
 fn superuser() -> String {
     let account = format!("'{SUPERUSER}'@'localhost'");
     format!(
         "CREATE USER {account} IDENTIFIED WITH caching_sha2_password BY '${{secret:{SUPERUSER_SECRET}}}' \
-         WITH MAX_USER_CONNECTIONS 100000;\n\
+         WITH MAX_USER_CONNECTIONS {OWN_CONNECTIONS};\n\
          GRANT ALL ON *.* TO {account} WITH GRANT OPTION;\n\
          DROP USER 'root'@'localhost';\n"
     )

@@ -7,6 +7,7 @@ use berth_sdk::engine::Instance;
 use berth_sdk::engine::users::{Permission, Privilege};
 use berth_sdk::{Error, Result};
 
+use crate::bootstrap::prepare;
 use crate::grants::{Account, Grants, Rights, quoted};
 use crate::names::identifier;
 use crate::session::{Session, failure, number, with};
@@ -52,7 +53,7 @@ pub fn set(
         ));
     };
     with(instance, |session| {
-        let grants = Grants::read(session)?;
+        let grants = prepare(session)?;
         users::known(&grants, user)?;
         if !databases::exists(session, database)? {
             return Err(databases::absent(database));

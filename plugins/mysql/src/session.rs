@@ -20,6 +20,12 @@ const OPTIONS: &str = "SET SESSION sql_log_off = ON, sql_mode = '', autocommit =
     innodb_lock_wait_timeout = 10, max_execution_time = 15000, foreign_key_checks = ON, \
     sql_select_limit = DEFAULT, transaction_isolation = 'READ-COMMITTED', time_zone = '+00:00'";
 
+/// Which sessions of the list are a client's. Whoever comes by the network has an address with a port. Berth comes by the
+/// socket, and the server's own threads from nowhere; their names alone say nothing, because an admin can make accounts that
+/// are called so. Who only logs in yet is no client.
+pub const OF_CLIENTS: &str =
+    "LOCATE(':', HOST) > 0 AND NOT (USER = 'unauthenticated user' AND COMMAND = 'Connect')";
+
 /// Numbers of errors, by their names in the manual.
 pub mod number {
     pub const DB_CREATE_EXISTS: u16 = 1007;
@@ -128,10 +134,9 @@ impl Session {
             .ok_or_else(|| Error::failed(format!("{doing} failed: the server said nothing")))
     }
 
-    /// End the sessions of others: of this user, in this database.
+    /// End sessions of clients: of this user, in this database.
     pub fn end(&mut self, user: Option<&str>, database: Option<&str>) -> Result<()> {
-        let mut sql =
-            "SELECT id FROM information_schema.processlist WHERE id <> CONNECTION_ID()".to_owned();
+        let mut sql = format!("SELECT id FROM information_schema.processlist WHERE {OF_CLIENTS}");
         for (column, wanted) in [("user", user), ("db", database)] {
             if let Some(wanted) = wanted {
                 // What collation the list has differs from version to version.

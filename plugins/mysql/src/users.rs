@@ -28,8 +28,7 @@ pub fn create(instance: &Instance, name: &str, password: &str, admin: bool) -> R
     check_user(name).map_err(|problem| Error::Invalid(vec![problem]))?;
     let there = || Error::AlreadyExists(format!("there is a user '{name}' already"));
     with(instance, |session| {
-        prepare(session)?;
-        let grants = Grants::read(session)?;
+        let grants = prepare(session)?;
         if !grants.accounts_of(name).is_empty() {
             return Err(there());
         }
@@ -50,8 +49,7 @@ pub fn change(
     admin: Option<bool>,
 ) -> Result<User> {
     with(instance, |session| {
-        prepare(session)?;
-        let grants = Grants::read(session)?;
+        let grants = prepare(session)?;
         known(&grants, name)?;
         let before = grants.is_admin(name);
         let sql = password.map(|password| password_sql(session, &grants, name, password));
@@ -81,9 +79,7 @@ pub fn delete(instance: &Instance, name: &str) -> Result<()> {
         let grants = Grants::read(session)?;
         if let Err(absent) = known(&grants, name) {
             // An earlier call may have got no further.
-            if check_user(name).is_ok() {
-                session.end(Some(name), None)?;
-            }
+            session.end(Some(name), None)?;
             return Err(absent);
         }
         let accounts = grants.accounts_of(name);

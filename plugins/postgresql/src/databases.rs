@@ -12,13 +12,13 @@ use crate::session::{Session, text};
 use crate::{kept, names};
 
 /// Which databases are the callers'.
-pub const LISTED: &str = "datname NOT IN ('postgres', 'template0', 'template1') AND datdba >= 16384 \
-    AND datname !~ '[[:cntrl:]]'";
+pub const LISTED: &str =
+    "datname NOT IN ('postgres', 'template0', 'template1') AND datdba >= 16384";
 
 /// Whether a database lets anybody in: it may have been told not to, or be what a `DROP DATABASE` that was cut off left.
 pub const OPEN: &str = "(datallowconn AND datconnlimit <> -2)";
 
-const SHOWN: &str = "datname, regexp_replace(pg_get_userbyid(datdba), '[[:cntrl:]]', '?', 'g') AS owner, \
+const SHOWN: &str = "datname, pg_get_userbyid(datdba) AS owner, \
     coalesce(datdba = to_regrole('_rdb_superadmin')::oid, false) AS managed";
 
 pub async fn list(instance: &Instance, sizes: bool) -> Result<Vec<Database>> {

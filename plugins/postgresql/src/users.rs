@@ -13,10 +13,10 @@ use crate::scram::verifier;
 use crate::session::{Session, text};
 use crate::{catalog, kept, names, removal};
 
-/// Which roles are users: not the server's own, not Berth's, and none whose name no line of text can hold. Whoever can
-/// log in under another name that begins as Berth's do was made by somebody else, who shall not be able to hide it.
-pub const LISTED: &str = "rolcanlogin AND oid >= 16384 AND rolname NOT IN ('berth', '_rdb_superadmin') \
-    AND rolname !~ '[[:cntrl:]]'";
+/// Which roles are users: not the server's own and not Berth's. Whoever can log in under another name that begins as Berth's
+/// do was made by somebody else, who shall not be able to hide it.
+pub const LISTED: &str =
+    "rolcanlogin AND oid >= 16384 AND rolname NOT IN ('berth', '_rdb_superadmin')";
 
 const ADMIN: &str =
     "coalesce(pg_has_role(oid, to_regrole('_rdb_superadmin')::oid, 'MEMBER'), false) AS admin";

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::ClientWords;
+use super::{ClientWords, SettingWords};
 
 /// Somebody at an endpoint.
 #[derive(Clone)]
@@ -60,6 +60,14 @@ impl Client {
         };
         let refused = self.words.refusals.iter().any(|word| why.contains(word));
         assert!(!may && refused, "{}: {command:?}: {why}", self.user);
+    }
+
+    /// The setting is in force.
+    #[track_caller]
+    pub fn sees(&self, setting: &SettingWords) {
+        let said = self.ask(&setting.show);
+        let last = said.as_deref().map(|said| said.split_whitespace().last());
+        assert_eq!(last, Ok(Some(&*setting.value)), "{said:?}");
     }
 
     fn fill(&self, text: &str) -> String {

@@ -45,9 +45,11 @@ async fn users_may_what_their_privileges_say_and_nothing_is_left() {
         let database = tried.databases().await;
         tried.privileges(&database).await;
         tried.settings().await;
+        tried.leave_something(&database).await;
         let now = tried.rotation_and_restart(&id).await;
         let host = bootstrapped_again(host, &data, &id).await;
         now.may(true, &suite.commands.connect);
+        now.sees(&suite.setting);
         destroy(&host, &id).await;
         data.nothing_but_the_host().await;
     }
@@ -56,15 +58,34 @@ async fn users_may_what_their_privileges_say_and_nothing_is_left() {
 /// By another process while the host is away: its databases go on, and it finds them as it left them.
 async fn bootstrapped_again(mut host: Host, data: &DataDir, id: &str) -> Host {
     let uuid = uuid(&host, "conformance").await;
-    let users = format!("/rdb/v1/regions/fr-par/instances/{uuid}/users");
-    let (_, before) = rdb(&host, "GET", &users, &Value::Null).await;
+    let before = seen(&host, &uuid).await;
     host.kill9();
     bootstrap_twice(data, &uuid).await;
     let host = Host::start(data).await;
     host.wait_status(id, "running").await;
-    let (_, after) = rdb(&host, "GET", &users, &Value::Null).await;
-    assert_eq!(before, after);
+    assert_eq!(seen(&host, &uuid).await, before);
     host
+}
+
+/// All that callers see of what is in an instance, but for sizes, which change by themselves.
+async fn seen(host: &Host, uuid: &str) -> Value {
+    let path = format!("/rdb/v1/regions/fr-par/instances/{uuid}");
+    let mut all = json!({});
+    for what in ["users", "databases", "privileges"] {
+        let (status, mut found) = rdb(host, "GET", &format!("{path}/{what}"), &Value::Null).await;
+        assert_eq!(status, 200, "{what}: {found}");
+        for item in found[what].as_array_mut().unwrap() {
+            item.as_object_mut().unwrap().remove("size");
+        }
+        assert_eq!(found["total_count"], found[what].as_array().unwrap().len());
+        all[what] = found[what].take();
+    }
+    let (_, shown) = rdb(host, "GET", &path, &Value::Null).await;
+    for what in ["settings", "init_settings"] {
+        assert!(shown[what].is_array(), "{shown}");
+        all[what] = shown[what].clone();
+    }
+    all
 }
 
 impl<'a> Tried<'a> {
@@ -217,17 +238,39 @@ impl<'a> Tried<'a> {
             .collect();
         assert!(!chosen.is_empty(), "{listed}");
         for _ in 0..2 {
-            self.ask("PUT", "settings", json!({"settings": chosen}), 200)
-                .await;
-            wait_for("the settings to be taken", async || {
-                let (_, shown) = rdb(self.host, "GET", &self.path, &Value::Null).await;
-                (shown["status"] == "ready").then_some(())
-            })
-            .await;
-            let all = self.host.get("/admin/v1/operations").await.expect(200);
-            assert_eq!(all["operations"][0]["status"], "succeeded", "{all}");
+            self.set(json!({"settings": chosen})).await;
         }
         self.first.may(true, &self.suite.commands.connect);
+    }
+
+    async fn set(&self, settings: Value) {
+        self.ask("PUT", "settings", settings, 200).await;
+        wait_for("the settings to be taken", async || {
+            let (_, shown) = rdb(self.host, "GET", &self.path, &Value::Null).await;
+            (shown["status"] == "ready").then_some(())
+        })
+        .await;
+        let all = self.host.get("/admin/v1/operations").await.expect(200);
+        assert_eq!(all["operations"][0]["status"], "succeeded", "{all}");
+    }
+
+    /// For a bootstrap to undo, if it were one that does.
+    async fn leave_something(&self, database: &str) {
+        if self.suite.rules.logical_databases {
+            let wanted = json!({"name": database});
+            self.ask("POST", "databases", wanted, 200).await;
+        }
+        for (name, is_admin) in [("left", false), ("ruler", true)] {
+            let user = json!({"name": name, "password": PASSWORD, "is_admin": is_admin});
+            self.ask("POST", "users", user, 200).await;
+        }
+        let wanted =
+            json!({"database_name": database, "user_name": "left", "permission": "readonly"});
+        self.ask("PUT", "privileges", wanted, 200).await;
+        let setting = &self.suite.setting;
+        let wanted = json!({"settings": [{"name": setting.name, "value": setting.value}]});
+        self.set(wanted).await;
+        self.first.sees(setting);
     }
 
     /// Answers the first user, as it logs in now.

@@ -24,6 +24,7 @@ struct Suite {
     version: String,
     client: ClientWords,
     commands: Commands,
+    setting: SettingWords,
     rules: Rules,
 }
 
@@ -54,6 +55,17 @@ struct Commands {
     write: Vec<String>,
     /// What `all` may and `readwrite` may not. Leaves nothing.
     ddl: Vec<String>,
+}
+
+/// A setting that the server takes while it runs.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SettingWords {
+    name: String,
+    /// None that it has anyway.
+    value: String,
+    /// By an admin; the last word of the answer is the value.
+    show: Vec<String>,
 }
 
 /// In what engines differ by right.

@@ -1,8 +1,10 @@
 //! It keeps a server running.
 
 use std::fs;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use berth::runtime::Programs;
 use berth_bindings::target::berth::plugin::process::{Host, State};
 use berth_tests::wait_for;
 
@@ -39,6 +41,43 @@ async fn the_same_service_is_left_alone_and_another_replaces_it() {
     stand.wait_running_but(server.pid).await;
     assert_eq!(stand.read("which"), "other\n");
     assert_eq!(stand.inspect().await.1, 0, "a replacement is no restart");
+}
+
+#[tokio::test]
+async fn a_program_that_says_another_version_is_not_started() {
+    let mut stand = Stand::new();
+    let list = |says: &str| {
+        let text = format!(
+            "[[program]]\nname = \"sh\"\npaths = [\"/bin/sh\"]\n\
+             version_args = [\"-c\", \"echo v7.1\"]\nsays = {{ \"1\" = \"{says}\" }}\n"
+        );
+        Arc::new(Programs::from_toml(&text).unwrap())
+    };
+    stand.scope.programs = list("v7.");
+    let it = service("echo >> runs; exec tail -f /dev/null");
+    stand.ensure(&it).await;
+    let server = stand.wait_running().await;
+    // What is expected of it is looked at before a start, and what runs is left alone.
+    stand.scope.programs = list("v6.");
+    stand.ensure(&it).await;
+    assert_eq!(stand.wait_running().await.pid, server.pid);
+    server.kill9();
+    let why = stand
+        .wait_state("it to have failed", |state| match state {
+            State::Failed(why) => Some(why),
+            _ => None,
+        })
+        .await;
+    assert!(
+        why.contains("it says \"v7.1\" of itself, and not \"v6.\""),
+        "{why}"
+    );
+    assert_eq!(stand.read("runs"), "\n");
+    stand.scope.programs = list("v7.");
+    stand.ensure(&it).await;
+    stand.capability().start(MEMBER.into()).await.unwrap();
+    stand.wait_running().await;
+    assert_eq!(stand.read("runs"), "\n\n");
 }
 
 #[tokio::test]

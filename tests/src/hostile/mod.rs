@@ -342,6 +342,8 @@ fn config(data_dir: PathBuf, plugins_dir: PathBuf, setuid: &Path) -> RuntimeConf
         name: name.to_owned(),
         paths: vec![path.to_string_lossy().into_owned()],
         install: None,
+        version_args: Vec::new(),
+        says: BTreeMap::new(),
     };
     let programs = [
         program("hostile-server", Path::new("/bin/true")),

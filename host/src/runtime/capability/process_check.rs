@@ -90,11 +90,14 @@ pub fn resolve(
         stop_signal,
         stop_grace_ms: service.stop_grace_ms,
         confines: None,
+        asks: None,
     };
     let bytes = serde_json::to_vec(&resolved)
         .map_err(|e| refused(format!("the service cannot be written down: {e}")))?;
     resolved.generation = blake3::hash(&bytes).to_hex().to_string();
     resolved.confines = Some(confines(scope, member));
+    let main = &service.main;
+    resolved.asks = scope.programs.asks(&main.program, &main.version);
     Ok(resolved)
 }
 

@@ -14,6 +14,7 @@ pub fn live(server: &Server) {
     databases(server);
     privileges(server);
     what_was_granted_otherwise(server);
+    what_an_earlier_build_noted_is_taken_over(server);
     two_at_once(server);
 }
 
@@ -84,7 +85,13 @@ fn databases(server: &Server) {
         let absent = MongoDb::delete_database(it(), own.into());
         assert!(matches!(absent, Err(Error::NotFound(_))), "{own}");
     }
-    // One that somebody has written to is there as well.
+    // One that somebody has written to is there as well, whatever its name.
+    let odd = "two\nlines";
+    server
+        .client("client['two\\nlines'].x.insert_one({})")
+        .expect("it is done");
+    assert_eq!(names(), ["real_one", "shop", odd]);
+    MongoDb::delete_database(it(), odd.into()).expect("gone");
     server
         .client("client.wild.x.insert_many([{'text': 'x' * 1000} for _ in range(100)])")
         .expect("it is done");
@@ -242,6 +249,48 @@ fn what_was_granted_otherwise(server: &Server) {
     }
     assert_eq!(names(), before);
     MongoDb::delete_user(it(), "ann".into()).expect("gone");
+}
+
+/// An earlier build kept the names of what it made in a list, where admins can write.
+fn what_an_earlier_build_noted_is_taken_over(server: &Server) {
+    let it = || server.instance.clone();
+    let names = || -> Vec<_> {
+        let all = MongoDb::list_databases(it(), true).expect("a list");
+        all.into_iter().map(|database| database.name).collect()
+    };
+    let before = names();
+    let as_it_was = || {
+        server
+            .superuser("client.admin.command('dropRole', '_rdb_noted_databases_were_taken_over')");
+    };
+    let write = |documents: &str| {
+        let insert = format!("client['_rdb'].databases.insert_many({documents})");
+        server.client(&insert).expect("it is done");
+    };
+    as_it_was();
+    write("[{'_id': 'empty-one'}, {'_id': 'empty-two'}, {'_id': 'shop'}]");
+    let after: Vec<_> = ["empty-one", "empty-two", "real_one", "shop"].into();
+    assert_eq!(before, after[2..]);
+    for _ in 0..2 {
+        assert_eq!(names(), after);
+    }
+    let again = MongoDb::create_database(it(), "empty-one".into());
+    assert!(matches!(again, Err(Error::AlreadyExists(_))), "{again:?}");
+    MongoDb::delete_database(it(), "empty-one".into()).expect("gone");
+    assert_eq!(names(), after[1..]);
+    // A repeated bootstrap takes them over as well, and nothing that is no name.
+    as_it_was();
+    write("[{'_id': 'empty-one'}, {'_id': 'admin'}, {'_id': 7}, {'_id': 'theirs', 'x': 1}]");
+    server.bootstrap();
+    let with_theirs: Vec<_> = ["_rdb"].into_iter().chain(after.iter().copied()).collect();
+    assert_eq!(names(), with_theirs);
+    server
+        .client("client.drop_database('_rdb')")
+        .expect("it is done");
+    for name in ["empty-one", "empty-two"] {
+        MongoDb::delete_database(it(), name.into()).expect("gone");
+    }
+    assert_eq!(names(), before);
 }
 
 /// Who sets different things at the same time does not undo the other's work.

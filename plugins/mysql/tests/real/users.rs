@@ -1,7 +1,8 @@
 //! Users and databases, on a real server.
 
 use berth_plugin_mysql::MySql;
-use berth_sdk::engine::users::Users;
+use berth_sdk::engine::Provisioning;
+use berth_sdk::engine::users::{Permission, Users};
 use berth_sdk::types::Error;
 
 use crate::server::Server;
@@ -14,6 +15,9 @@ pub fn live(server: &Server) {
     come_and_go(server);
     made_in_sql(server);
     nobody_hides(server);
+    who_is_called_as_berth_is_not_berth(server);
+    berths_own_limit_is_kept(server);
+    names_of_several_lines(server);
     go_whole_or_not_at_all(server);
     databases(server);
     server.ask("SET GLOBAL general_log = OFF; SET GLOBAL log_output = 'FILE'");
@@ -141,23 +145,117 @@ fn nobody_hides(server: &Server) {
     let role = || server.try_ask("_rdb_superadmin", "Hidden-1", "SELECT 1");
     role().expect("a login");
     let listed = names(server);
-    let all: Vec<_> = listed.iter().map(|(name, _)| &**name).collect();
+    let listed: Vec<_> = listed
+        .iter()
+        .map(|(name, admin)| (&**name, *admin))
+        .collect();
     assert_eq!(
-        all,
-        ["_rdb_superadmin", "_rdb_x", "app_user", "berth", "mysql.x"]
+        listed,
+        [
+            ("_rdb_superadmin", true),
+            ("_rdb_x", false),
+            ("app_user", true),
+            ("berth", false),
+            ("mysql.x", false)
+        ]
     );
+    let may = MySql::list_privileges(it(), Some("_rdb_superadmin".into()), None).expect("a list");
+    assert_eq!(may.len(), 1);
+    assert_eq!(may[0].permission, Permission::All);
     for name in ["_rdb_superadmin", "_rdb_x", "berth", "mysql.x"] {
         MySql::delete_user(it(), name.into()).expect("a removal");
     }
     assert_eq!(names(server), [("app_user".to_owned(), true)]);
     role().expect_err("nobody logs in as a role");
     admin("CREATE DATABASE of_an_admin; DROP DATABASE of_an_admin");
-    // Any other change locks it as well.
-    admin(
-        "ALTER USER _rdb_superadmin IDENTIFIED BY 'Hidden-1' PASSWORD EXPIRE NEVER ACCOUNT UNLOCK",
-    );
+    // Any other change locks it as well, one of what it may do itself among them.
+    let open =
+        "ALTER USER _rdb_superadmin IDENTIFIED BY 'Hidden-1' PASSWORD EXPIRE NEVER ACCOUNT UNLOCK";
+    admin(open);
     MySql::change_user(it(), "app_user".into(), None, Some(true)).expect("a change");
     role().expect_err("nobody logs in as a role");
+    admin(open);
+    let role_name = || "_rdb_superadmin".to_owned();
+    let set = MySql::set_privilege(it(), role_name(), "real_one".into(), Permission::Readonly);
+    assert!(matches!(set, Err(Error::NotFound(_))), "{set:?}");
+    role().expect_err("nobody logs in as a role");
+    assert_eq!(names(server), [("app_user".to_owned(), true)]);
+}
+
+/// An admin can make accounts that are called as Berth and as threads of the server's are. What is done to them is done to
+/// nobody else, and they are counted.
+fn who_is_called_as_berth_is_not_berth(server: &Server) {
+    let it = || server.instance.clone();
+    let password = server.secret("app");
+    let theirs = PASSWORD.replace('\'', "''");
+    for name in ["berth", "event_scheduler", "unauthenticated user"] {
+        let made = format!("CREATE USER '{name}'@'%' IDENTIFIED BY '{theirs}'");
+        server.try_ask("app_user", &password, &made).expect(&made);
+    }
+    let threads = "SELECT id FROM information_schema.processlist WHERE user = 'event_scheduler' AND host = 'localhost'";
+    let scheduler = server.ask(threads);
+    assert!(!scheduler.is_empty(), "a thread of the server's");
+    std::thread::scope(|scope| {
+        let own = scope.spawn(|| server.ask("SELECT 'own', SLEEP(60)"));
+        let id = loop {
+            let its =
+                "SELECT id FROM information_schema.processlist WHERE info LIKE 'SELECT ''own''%'";
+            let id = server.ask(its);
+            if !id.is_empty() {
+                break id;
+            }
+            assert!(!own.is_finished(), "Berth's session ended early");
+        };
+        for name in ["berth", "event_scheduler", "unauthenticated user"] {
+            thread_scope(server, name, "SELECT SLEEP(60)", || {
+                let seen = MySql::observe(it()).expect("an observation");
+                assert_eq!(seen[0].connections, 1, "{name}");
+                MySql::delete_user(it(), name.into()).expect("a removal");
+            });
+        }
+        server.ask(&format!("KILL QUERY {id}"));
+        assert_eq!(own.join().expect("its session lives"), "own\t1");
+    });
+    assert_eq!(server.ask(threads), scheduler);
+}
+
+/// Instances that an earlier build made lack it.
+fn berths_own_limit_is_kept(server: &Server) {
+    let limit = || {
+        server.ask("SELECT max_user_connections FROM mysql.user WHERE User = 'berth' AND Host = 'localhost'")
+    };
+    assert_eq!(limit(), "100000");
+    server.ask("ALTER USER 'berth'@'localhost' WITH MAX_USER_CONNECTIONS 0");
+    assert_eq!(limit(), "0");
+    let it = || server.instance.clone();
+    MySql::change_user(it(), "app_user".into(), None, Some(true)).expect("a change");
+    assert_eq!(limit(), "100000");
+}
+
+/// SQL takes any character in a name: who has such a one is shown, and can be changed and removed.
+fn names_of_several_lines(server: &Server) {
+    let it = || server.instance.clone();
+    let password = server.secret("app");
+    let admin = |sql: &str| server.try_ask("app_user", &password, sql).expect(sql);
+    let (user, database) = ("two\nlines\u{7}", "of\ntwo");
+    admin(&format!(
+        "CREATE USER '{user}' IDENTIFIED BY 'Two-lines-1'; CREATE DATABASE `{database}`"
+    ));
+    assert_eq!(
+        names(server),
+        [("app_user".to_owned(), true), (user.to_owned(), false)]
+    );
+    let listed = MySql::list_databases(it(), true).expect("a list");
+    let all: Vec<_> = listed.iter().map(|database| &*database.name).collect();
+    assert_eq!(all, [database, "real_one"]);
+    let set = MySql::set_privilege(it(), user.into(), database.into(), Permission::Readonly);
+    assert_eq!(set.expect("a privilege").permission, Permission::Readonly);
+    MySql::change_user(it(), user.into(), Some(PASSWORD.into()), None).expect("a change");
+    server
+        .try_ask(user, PASSWORD, &format!("USE `{database}`"))
+        .expect("it may");
+    MySql::delete_database(it(), database.into()).expect("a removal");
+    MySql::delete_user(it(), user.into()).expect("a removal");
     assert_eq!(names(server), [("app_user".to_owned(), true)]);
 }
 
@@ -187,7 +285,7 @@ fn thread_scope(server: &Server, user: &str, sql: &str, work: impl FnOnce()) {
     std::thread::scope(|scope| {
         let asking = scope.spawn(|| server.try_ask(user, PASSWORD, sql));
         let there = format!(
-            "SELECT COUNT(*) FROM information_schema.processlist WHERE user = '{user}' AND info LIKE '%SLEEP%'"
+            "SELECT COUNT(*) FROM information_schema.processlist WHERE user = '{user}' AND host <> 'localhost' AND info LIKE '%SLEEP%'"
         );
         while server.ask(&there) == "0" {
             assert!(!asking.is_finished(), "its session ended early");

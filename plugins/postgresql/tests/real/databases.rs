@@ -40,6 +40,8 @@ pub fn live(server: &Server) {
         PostgreSql::set_privilege(it(), "app_user".into(), "own".into(), Permission::Readonly);
     assert!(matches!(refused, Err(Error::Unsupported(_))), "{refused:?}");
 
+    names_of_several_lines(server, &uri);
+
     // One that is half made is nobody's, and the next call finishes it.
     server.ask("postgres", "CREATE DATABASE half");
     assert!(listed(server, false).iter().all(|d| d.name != "half"));
@@ -68,6 +70,28 @@ pub fn live(server: &Server) {
         assert!(matches!(absent, Err(Error::NotFound(_))), "{absent:?}");
     }
     assert_eq!(listed(server, false).len(), 1);
+}
+
+/// SQL takes any character in a name: what has such a one is shown, and can be changed and removed.
+fn names_of_several_lines(server: &Server, admin: &str) {
+    let it = || server.instance.clone();
+    let name = "two\nlines\u{7}";
+    server.ask("postgres", &format!("CREATE ROLE \"{name}\" LOGIN"));
+    server
+        .psql(admin, &format!("CREATE DATABASE \"{name}\""))
+        .expect("a database");
+    let owned = format!("ALTER DATABASE \"{name}\" OWNER TO \"{name}\"");
+    server.ask("postgres", &owned);
+    let found = listed(server, false).into_iter().find(|d| d.name == name);
+    assert_eq!(found.expect("a database made in SQL").owner, name);
+    let users = PostgreSql::list_users(it()).expect("a list");
+    assert!(users.iter().any(|user| user.name == name), "{users:?}");
+    let set = PostgreSql::set_privilege(it(), name.into(), "shop".into(), Permission::Readonly);
+    assert_eq!(set.expect("a privilege").permission, Permission::Readonly);
+    let changed = PostgreSql::change_user(it(), name.into(), Some("S3cret-two".into()), Some(true));
+    assert!(changed.expect("a change").admin);
+    PostgreSql::delete_database(it(), name.into()).expect("a removal");
+    PostgreSql::delete_user(it(), name.into()).expect("a removal");
 }
 
 fn listed(server: &Server, sizes: bool) -> Vec<Database> {
