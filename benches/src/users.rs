@@ -30,8 +30,7 @@ const TABLES: usize = 200;
 
 /// What the engine asks and says; see plugins/postgresql/src/users.rs.
 const USERS: &str = "SELECT rolname, coalesce(pg_has_role(oid, to_regrole('_rdb_superadmin')::oid, 'MEMBER'), false) AS admin \
-    FROM pg_roles WHERE rolcanlogin AND oid >= 16384 AND rolname <> 'berth' AND rolname !~ '^(pg_|_rdb)' \
-    AND rolname !~ '[[:cntrl:]]'";
+    FROM pg_authid WHERE rolcanlogin AND oid >= 16384 AND rolname NOT IN ('berth', '_rdb_superadmin')";
 const BEGIN: &str = "BEGIN; LOCK TABLE pg_catalog.pg_auth_members IN SHARE UPDATE EXCLUSIVE MODE";
 /// Of no password, in the form that is sent.
 const VERIFIER: &str = "SCRAM-SHA-256$4096:c2FsdHNhbHRzYWx0c2FsdA==$QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE=:QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE=";
@@ -255,9 +254,8 @@ impl Open {
     /// The whole of a change, as the engine makes it.
     fn change(&mut self, sql: &str) -> Duration {
         let find = format!("{USERS} AND rolname = 'eve'");
-        self.send(&find)
-            + self.send(&format!("{BEGIN}; {sql}"))
-            + self.send(&find)
+        self.send(&format!("{BEGIN}; {find}"))
+            + self.send(&format!("{sql}; {find}"))
             + self.send("COMMIT")
     }
 }

@@ -322,13 +322,14 @@ api.delete_database(instance_id=instance.id, name="empty")
 refused("not_found", lambda: api.delete_database(instance_id=instance.id, name="empty"))
 
 step("settings")
+started = psql("boss", "sdk", "select pg_postmaster_start_time()")
 added = api.add_instance_settings(
     instance_id=instance.id, settings=[InstanceSetting("work_mem", "12"), InstanceSetting("jit", "off")]
 )
 assert {one.name: one.value for one in added.settings} == {"work_mem": "12", "jit": "off"}
 ready()
 assert psql("boss", "sdk", "select current_setting('work_mem'), current_setting('jit')") == "12MB|off"
-started = psql("boss", "sdk", "select pg_postmaster_start_time()")
+assert psql("boss", "sdk", "select pg_postmaster_start_time()") == started, "it needs no restart"
 set_ = api.set_instance_settings(
     instance_id=instance.id, settings=[InstanceSetting("max_connections", "120")]
 )
@@ -379,10 +380,11 @@ assert arguments(
 ) == ["rules[0].ip"]
 
 step("another certificate")
+started = psql("boss", "sdk", "select pg_postmaster_start_time()")
 api.renew_instance_certificate(instance_id=instance.id)
 ready()
 old, authority = authority, certificate(f"{folder}/new.pem")
-assert psql("boss", "sdk", "select 1") == "1"
+assert psql("boss", "sdk", "select pg_postmaster_start_time()") == started, "it needs no restart"
 assert "certificate verify failed" in denied("boss", "sdk", "select 1", ca=old)
 
 step("what is not there yet")

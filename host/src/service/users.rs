@@ -76,7 +76,13 @@ impl Control {
             // One that an earlier call left is outdated by this one, whether the server took it or not.
             repo.drop_pending_secret(id, &login.secret).await?;
             repo.put_pending_secret(id, &login.secret, password).await?;
-            let user = users.change_user(&talk.context, &name, &change).await?;
+            let changed = users.change_user(&talk.context, &name, &change).await;
+            let refused = changed.as_ref().is_err_and(is_definite);
+            if refused {
+                // Nobody shall be given it later.
+                repo.drop_pending_secret(id, &login.secret).await?;
+            }
+            let user = changed?;
             repo.promote_pending_secret(id, &login.secret, password)
                 .await?;
             Ok(user)
@@ -242,6 +248,20 @@ fn not_now(error: Error) -> Error {
     match matches!(error.kind, Kind::Retry(_)) {
         true => unanswered(error),
         false => error,
+    }
+}
+
+/// Whether an engine refused a change so that it has made nothing of it, and will not.
+fn is_definite(error: &Error) -> bool {
+    match error.kind {
+        Kind::Invalid(_) | Kind::NotFound | Kind::Conflict(_) | Kind::Unsupported => true,
+        Kind::Unauthenticated
+        | Kind::Denied
+        | Kind::QuotaExceeded
+        | Kind::Retry(_)
+        | Kind::Unavailable
+        | Kind::Failed
+        | Kind::Internal => false,
     }
 }
 

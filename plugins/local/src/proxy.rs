@@ -23,7 +23,7 @@ const VERSION: &str = "2";
 const CONFIG: &str = "proxy.cfg";
 /// It ends at once; this is for a machine that is busy.
 const STOP_GRACE_MS: u32 = 5_000;
-/// Two for each connection. More than any plan's server takes, and little memory.
+/// Two for each connection: about 4000 of those, which is what engines are to be limited to.
 const MOST_FILES: u32 = 8192;
 /// Connections on which nothing was said for so long are dropped.
 const IDLE: &str = "6h";

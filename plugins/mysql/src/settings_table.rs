@@ -116,7 +116,7 @@ pub const TABLE: &[Row] = &[
     row("lock_wait_timeout", Whole(1, YEAR), "s", Is("31536000"), Live, "How long a statement waits for the definition of a table."),
     row("lower_case_table_names", Whole(0, 1), "", Is("0"), Init, "How names of tables and databases are kept: 0 as they are written, 1 in lower case."),
     row("max_allowed_packet", Whole(1, 1024), "MB", Is("64"), Live, "Longest statement or row."),
-    row("max_connections", Whole(10, 10_000), "", Sized, Live, "How many clients may be connected at once."),
+    row("max_connections", Whole(10, 4000), "", Sized, Live, "How many clients may be connected at once."),
     row("max_error_count", Whole(0, 65_535), "", Is("1024"), Live, "How many errors, warnings and notes of a statement are kept."),
     row("max_execution_time", Whole(0, MOST), "ms", Is("0"), Live, "How long a SELECT may take; 0 for ever."),
     row("max_heap_table_size", Whole(1, 1_048_576), "MB", Is("16"), Live, "Largest table in memory."),

@@ -3,7 +3,7 @@
 
 use berth_sdk::engine::Instance;
 use berth_sdk::engine::users::Database;
-use berth_sdk::{Error, Result};
+use berth_sdk::{Error, Result, log};
 use postgres_protocol::escape::{escape_identifier, escape_literal};
 use tokio_postgres::SimpleQueryRow;
 
@@ -114,6 +114,7 @@ async fn drop_database(session: &Session, name: &str) -> Result<()> {
     );
     let found = session.row("looking for the database", &sql).await?;
     let row = found.ok_or_else(|| absent(name))?;
+    refuse_what_stays(session, name).await?;
     let quoted = escape_identifier(name);
     if text(&row, "datistemplate")? == "t" {
         let sql = format!("ALTER DATABASE {quoted} IS_TEMPLATE false");
@@ -121,7 +122,33 @@ async fn drop_database(session: &Session, name: &str) -> Result<()> {
     }
     let sql = format!("DROP DATABASE {quoted} WITH (FORCE)");
     session.run("removing the database", &sql).await?;
-    internal::sweep(session).await
+    // It is gone, whatever becomes of this; the next removal sweeps again.
+    if internal::sweep(session).await.is_err() {
+        log::warn("the roles of a removed database are left for the next removal to sweep");
+    }
+    Ok(())
+}
+
+/// What keeps a database from being dropped although its sessions are ended, and does not pass by itself (manual of
+/// `DROP DATABASE`).
+async fn refuse_what_stays(session: &Session, name: &str) -> Result<()> {
+    let literal = escape_literal(name);
+    let sql = format!(
+        "SELECT string_agg(what, ', ' ORDER BY what) AS what FROM ( \
+           SELECT 'the prepared transaction ' || quote_literal(gid) FROM pg_prepared_xacts WHERE database = {literal} \
+           UNION ALL SELECT 'the active replication slot ' || quote_ident(slot_name) FROM pg_replication_slots \
+             WHERE database = {literal} AND active \
+           UNION ALL SELECT 'the subscription ' || quote_ident(subname) FROM pg_subscription s \
+             JOIN pg_database d ON d.oid = s.subdbid WHERE d.datname = {literal} \
+         ) AS obstacles (what)"
+    );
+    let row = session.row("looking at the database", &sql).await?;
+    match row.as_ref().and_then(|row| row.get("what")) {
+        Some(what) => Err(Error::conflict(format!(
+            "'{name}' cannot be removed because of {what}; end that in SQL first"
+        ))),
+        None => Ok(()),
+    }
 }
 
 /// There is none, or none that a caller could have.

@@ -21,6 +21,10 @@ const REFUSED: &str = "SELECT coalesce(f.name, '') AS name, f.error FROM pg_file
     WHERE f.error IS NOT NULL AND s.context IS DISTINCT FROM 'postmaster' \
     AND NOT (f.name IS NULL AND f.error LIKE '%cannot be changed without restarting%') ORDER BY f.seqno";
 
+/// The name of the database, which can change, stands in titles of processes only: it waits for the next start.
+const WAITING: &str =
+    "SELECT name FROM pg_settings WHERE pending_restart AND name <> 'cluster_name' ORDER BY name";
+
 /// Answers the settings that wait for a restart.
 pub async fn reload(instance: &Instance) -> Result<Vec<String>> {
     let session = Session::superuser(instance, MAINTENANCE).await?;
@@ -57,8 +61,7 @@ async fn take(session: &Session) -> Result<Vec<String>> {
     while loaded().await? == before {
         sleep(LOOK).await;
     }
-    let sql = "SELECT name FROM pg_settings WHERE pending_restart ORDER BY name";
-    let waiting = session.rows("looking at the settings", sql).await?;
+    let waiting = session.rows("looking at the settings", WAITING).await?;
     waiting
         .iter()
         .map(|row| Ok(text(row, "name")?.to_owned()))

@@ -64,21 +64,11 @@ pub async fn readmit(session: &Session, user: &str) -> Result<()> {
 }
 
 async fn forward(session: &Session, instance: &Instance, user: &str) -> Result<()> {
-    let places = places(session, user).await?;
-    refuse_owner_of_databases(session, user).await?;
-    let foreign = |place: &&Place| matches!(place.kind, Kind::Foreign) && place.owns;
-    if let Some(place) = places.iter().find(foreign) {
-        return Err(Error::conflict(format!(
-            "'{user}' owns objects in the database '{}', which is not managed; give them to another user in SQL first",
-            place.name
-        )));
-    }
-    if let Some(place) = places.iter().find(|place| !place.open) {
-        return Err(databases::closed(&place.name));
-    }
+    refuse_what_cannot_go(session, user).await?;
     shut_out(session, user).await?;
     end_sessions(session, user).await?;
-    for place in &places {
+    // Until then it could still make things.
+    for place in &refuse_what_cannot_go(session, user).await? {
         let there = match Session::superuser(instance, &place.name).await {
             Ok(there) => there,
             // It was dropped since.
@@ -95,6 +85,23 @@ async fn forward(session: &Session, instance: &Instance, user: &str) -> Result<(
     let name = escape_identifier(user);
     let sql = format!("{BEGIN}; DROP OWNED BY {name}; DROP ROLE {name}; COMMIT");
     session.run("removing the user", &sql).await
+}
+
+/// Where something depends on the user, when all of that can be removed or given away.
+async fn refuse_what_cannot_go(session: &Session, user: &str) -> Result<Vec<Place>> {
+    let places = places(session, user).await?;
+    refuse_owner_of_databases(session, user).await?;
+    let foreign = |place: &&Place| matches!(place.kind, Kind::Foreign) && place.owns;
+    if let Some(place) = places.iter().find(foreign) {
+        return Err(Error::conflict(format!(
+            "'{user}' owns objects in the database '{}', which is not managed; give them to another user in SQL first",
+            place.name
+        )));
+    }
+    if let Some(place) = places.iter().find(|place| !place.open) {
+        return Err(databases::closed(&place.name));
+    }
+    Ok(places)
 }
 
 /// Before the rest: what it owns cannot be told from what is somebody's business.

@@ -120,7 +120,7 @@ pub const TABLE: &[Row] = &[
     row("logical_decoding_work_mem", Whole(64, MOST), "kB", Is("65536"), Live, "Memory that logical decoding takes before it writes to storage."),
     row("maintenance_io_concurrency", Whole(0, 1000), "", Since("10", 18, "16"), Live, "How many pages maintenance asks of the storage at once."),
     row("maintenance_work_mem", Whole(1, 2_097_151), "MB", Sized, Live, "Memory for one maintenance operation, such as building an index."),
-    row("max_connections", Whole(10, 10_000), "", Sized, Restart, "How many clients may be connected at once."),
+    row("max_connections", Whole(10, 4000), "", Sized, Restart, "How many clients may be connected at once."),
     row("max_locks_per_transaction", Whole(10, 65_536), "", Is("64"), Restart, "How many objects each transaction can lock, on average."),
     row("max_parallel_maintenance_workers", Whole(0, 1024), "", Sized, Live, "How many workers one maintenance operation may use."),
     row("max_parallel_workers", Whole(0, 1024), "", Sized, Live, "How many workers all parallel operations together may use."),

@@ -58,8 +58,10 @@ pub async fn create(
         in_stock(api, draft.plan.as_deref())?;
     }
     let about = Named::new("instance", draft.name.clone().unwrap_or_default());
+    let wanted_gb = api.control.catalogue().storage.check(draft.storage_gb);
+    let wanted = (owner_id, wanted_gb.map_or(0, u64::from));
     let created = api.control.create_instance(&scope.caller, draft).await;
-    let created = created.map_err(|error| refused(api, owner_id, error, about))?;
+    let created = created.map_err(|error| refused(api, wanted, error, about))?;
     Ok(created.instance)
 }
 
@@ -234,9 +236,11 @@ fn in_stock(api: &Api, node: Option<&str>) -> Result<(), Refusal> {
     }
 }
 
-fn refused(api: &Api, owner: ProjectId, error: Error, about: Named) -> ApiError {
+/// `wanted` says for which project it was to be, and how much storage.
+fn refused(api: &Api, wanted: (ProjectId, u64), error: Error, about: Named) -> ApiError {
+    let (owner, wanted_gb) = wanted;
     match error.kind {
-        Kind::QuotaExceeded => Refusal::Quotas(quotas(api, owner)).into(),
+        Kind::QuotaExceeded => Refusal::Quotas(quotas(api, owner, wanted_gb)).into(),
         Kind::Invalid(problems) => {
             let problems = problems.into_iter().map(renamed).collect();
             Refusal::Arguments(problems).into()
@@ -256,8 +260,8 @@ fn refused(api: &Api, owner: ProjectId, error: Error, about: Named) -> ApiError 
     }
 }
 
-/// The quotas that the project has, and what it uses of them.
-fn quotas(api: &Api, owner: ProjectId) -> Vec<Quota> {
+/// The quotas of the project that one more instance, with so much storage, would be beyond, and what is used of them.
+fn quotas(api: &Api, owner: ProjectId, wanted_gb: u64) -> Vec<Quota> {
     let Some(project) = api.control.catalogue().project(owner) else {
         return Vec::new();
     };
@@ -267,18 +271,27 @@ fn quotas(api: &Api, owner: ProjectId) -> Vec<Quota> {
             "instances",
             project.max_instances.map(u64::from),
             used.instances,
+            1,
         ),
-        ("storage_gb", project.max_storage_gb, used.storage_gb),
+        (
+            "storage_gb",
+            project.max_storage_gb,
+            used.storage_gb,
+            wanted_gb,
+        ),
     ];
-    let known = quotas.into_iter().filter_map(|(resource, quota, current)| {
-        Some(Quota {
-            resource,
-            quota: quota?,
-            current,
-            project: project.id.to_string(),
-        })
-    });
-    known.collect()
+    let beyond = quotas
+        .into_iter()
+        .filter_map(|(resource, quota, current, wanted)| {
+            let quota = quota.filter(|quota| current + wanted > *quota)?;
+            Some(Quota {
+                resource,
+                quota,
+                current,
+                project: project.id.to_string(),
+            })
+        });
+    beyond.collect()
 }
 
 /// The core's and the contract's names of fields as this dialect has them.

@@ -56,6 +56,17 @@ pub fn live(server: &Server) {
         PostgreSql::delete_database(it(), "shop".into()).expect("a removal");
         assert!(sleeper.join().expect("a thread").is_err());
     });
+    // What ends with no session is named, instead of being waited for.
+    server.ask(
+        "own",
+        "CREATE SUBSCRIPTION news CONNECTION 'host=nowhere' PUBLICATION p WITH (connect = false, slot_name = NONE)",
+    );
+    let refused = PostgreSql::delete_database(it(), "own".into());
+    let Err(Error::Conflict(reason)) = refused else {
+        panic!("{refused:?}");
+    };
+    assert!(reason.contains("the subscription news"), "{reason}");
+    server.ask("own", "DROP SUBSCRIPTION news");
     for name in ["own", "half"] {
         PostgreSql::delete_database(it(), name.into()).expect("a removal");
     }

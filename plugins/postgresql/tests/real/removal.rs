@@ -12,6 +12,9 @@ const PASSWORD: &str = "S3cret!pw";
 /// A leap day, and a fraction of a second.
 const UNTIL: &str = "2096-02-29 12:34:56.789+00";
 
+/// How many of Berth's sessions wait for somebody else's.
+const WAITING: &str = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'berth' AND wait_event_type = 'Lock'";
+
 pub fn live(version: &str, server: &Server) {
     let it = || server.instance.clone();
     PostgreSql::create_user(it(), "leaver".into(), PASSWORD.into(), false).expect("a user");
@@ -21,6 +24,7 @@ pub fn live(version: &str, server: &Server) {
 
     closed(version, server);
     failing(version, server);
+    made_meanwhile(version, server);
     cut_off(version, server);
 
     assert!(matches!(delete(server), Err(Error::NotFound(_))));
@@ -85,6 +89,37 @@ fn failing(version: &str, server: &Server) {
     server.ask("office", "DROP EVENT TRIGGER refuse");
 }
 
+/// What it makes before it is shut out, and after somebody looked what it owns.
+fn made_meanwhile(version: &str, server: &Server) {
+    server.ask("postgres", "CREATE DATABASE foreign_one OWNER app_user");
+    server.ask(
+        "foreign_one",
+        "CREATE SCHEMA s; GRANT ALL ON SCHEMA s TO leaver",
+    );
+    let mut other = Held::open(&server.program("psql"), &server.inside("postgres"));
+    assert_eq!(
+        other.ask("BEGIN; ALTER ROLE leaver CONNECTION LIMIT 90"),
+        ""
+    );
+    std::thread::scope(|scope| {
+        let removal = scope.spawn(|| delete(server));
+        assert!((0..2000).any(|_| server.ask("postgres", WAITING) == "1"));
+        let uri = server.uri_in("leaver", PASSWORD, "foreign_one");
+        server
+            .psql(&uri, "CREATE TABLE s.made (x int)")
+            .expect("it is not shut out yet");
+        assert_eq!(other.ask("ROLLBACK"), "");
+        let refused = removal.join().expect("a thread");
+        let Err(Error::Conflict(reason)) = refused else {
+            panic!("{version}: {refused:?}");
+        };
+        assert!(reason.contains("'foreign_one'"), "{reason}");
+    });
+    server.ask("foreign_one", "SELECT FROM s.made");
+    by(server, "SELECT 1").expect("nothing has changed");
+    server.ask("postgres", "DROP DATABASE foreign_one");
+}
+
 fn cut_off(version: &str, server: &Server) {
     let change = |password: Option<String>, admin| {
         PostgreSql::change_user(server.instance.clone(), "leaver".into(), password, admin)
@@ -123,8 +158,7 @@ fn cut(server: &Server) {
     assert_eq!(other.ask("BEGIN; LOCK TABLE desk"), "");
     std::thread::scope(|scope| {
         let removal = scope.spawn(|| delete(server));
-        let waiting = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'berth' AND wait_event_type = 'Lock'";
-        assert!((0..2000).any(|_| server.ask("postgres", waiting) == "1"));
+        assert!((0..2000).any(|_| server.ask("postgres", WAITING) == "1"));
         // First the session that could undo it, until it is gone: the end of the other one is what it would undo it for.
         for which in ["datname = 'postgres'", "true"] {
             server.ask(

@@ -236,6 +236,14 @@ fn changes(version: &str, server: &mut Server) {
     );
     assert!(matches!(verdict, Ok(true)), "{verdict:?}");
 
+    // A new name of the database is no reason to end everybody's connections.
+    server.instance.spec.slug = "renamed".into();
+    server.configure(&[]);
+    assert_eq!(reload(server).expect("a reload"), [""; 0]);
+    assert_ne!(show(server, "cluster_name"), "renamed");
+    server.restart();
+    assert_eq!(show(server, "cluster_name"), "renamed");
+
     // Renewed certificates are taken with a reload.
     let before = server.certificate();
     server.renew_certificate();

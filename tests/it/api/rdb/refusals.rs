@@ -167,6 +167,23 @@ async fn a_quota_that_is_used_up_is_told_in_numbers() {
 }
 
 #[tokio::test]
+async fn only_the_quotas_that_are_used_up_are_told() {
+    let berth = start().await;
+    let mut large = wanted("large");
+    large["node_type"] = "block".into();
+    large["volume_type"] = "bssd".into();
+    large["volume_size"] = 10_000_000_000_u64.into();
+    let made = ask(&berth, &berth.other, "post", "/instances", &large).await;
+    made.expect(200);
+    let refused = ask(&berth, &berth.other, "post", "/instances", &wanted("one")).await;
+    let refused = refused.refused_as(403, "quotas_exceeded");
+    assert_eq!(
+        refused["details"],
+        json!([{ "resource": "storage_gb", "quota": 12, "current": 10, "project_id": SECOND }])
+    );
+}
+
+#[tokio::test]
 async fn what_never_reaches_a_handler_is_refused_in_the_same_words() {
     let berth = start().await;
     let send = async |method: Method, path: &str, body: &str| {
