@@ -138,7 +138,7 @@ pub struct Operations {
     pub max_open: usize,
     #[serde(with = "values::duration")]
     pub create_deadline: Duration,
-    /// How long deleted databases and finished operations stay readable.
+    /// How long deleted databases and finished operations stay readable; of each database the newest 100 at most.
     #[serde(with = "values::duration")]
     pub keep_deleted: Duration,
 }

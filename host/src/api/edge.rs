@@ -24,7 +24,7 @@ use super::error::ApiError;
 use super::metrics::Route;
 use super::{Api, auth, held, rdb};
 use crate::model::{Error, OperationId};
-use crate::service::Caller;
+use crate::service::{Caller, Held};
 use crate::trace;
 
 const HEADER: HeaderName = HeaderName::from_static("x-request-id");
@@ -113,7 +113,7 @@ impl Service<Request> for Surrounded {
 async fn surround(
     api: Api,
     asked: Asked,
-    admitted: Result<(Option<Place>, RouteFuture<Infallible>), ApiError>,
+    admitted: Result<(Option<Arc<Place>>, RouteFuture<Infallible>), ApiError>,
 ) -> Response {
     let mut response = match admitted {
         Ok((place, served)) => {
@@ -150,7 +150,7 @@ pub fn began(operation: Option<OperationId>, response: impl IntoResponse) -> Res
 
 /// Let the request in if its key, or else its address, has not had enough. Only who has a good key may have it
 /// be part of a trace.
-fn admit(api: &Api, request: &mut Request, asked: &Asked) -> Result<Option<Place>, ApiError> {
+fn admit(api: &Api, request: &mut Request, asked: &Asked) -> Result<Option<Arc<Place>>, ApiError> {
     let known = auth::secret(request.headers()).and_then(|secret| {
         api.control
             .authenticate(secret, Some(asked.id.0.clone()))
@@ -167,7 +167,9 @@ fn admit(api: &Api, request: &mut Request, asked: &Asked) -> Result<Option<Place
         api.metrics.http.count_refused(met);
         ApiError::from(error)
     })?;
-    if let Some(caller) = known {
+    let place = place.map(Arc::new);
+    if let Some(mut caller) = known {
+        caller.held = place.clone().map(Held::new).unwrap_or_default();
         if let Some(parent) = request.headers().get(trace::HEADER) {
             trace::continue_from(&asked.span, parent.to_str().unwrap_or_default());
         }

@@ -16,17 +16,12 @@ use super::callers::Place;
 const AT_ONCE: u64 = 64 << 10;
 
 /// The answer, whose bytes have the place with them wherever they wait.
-pub fn until_written(response: Response<Body>, place: Place) -> Response<Body> {
+pub fn until_written(response: Response<Body>, place: Arc<Place>) -> Response<Body> {
     let length = response.body().size_hint().upper();
     if length.is_some_and(|length| length <= AT_ONCE) {
         return response;
     }
-    response.map(|body| {
-        Body::new(Held {
-            body,
-            place: Arc::new(place),
-        })
-    })
+    response.map(|body| Body::new(Held { body, place }))
 }
 
 struct Held {

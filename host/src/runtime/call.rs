@@ -20,7 +20,7 @@ use crate::trace::inner_span;
 use super::capability::log::{Log, LogBudget};
 use super::clocks::Clocks;
 use super::convert;
-use super::limiter::Refused;
+use super::limiter::{Budget, Refused};
 use super::manifest::Manifest;
 use super::on_call::{Called, Ending};
 use super::sandbox::{Allowance, Limits, Sandbox, State, go_on};
@@ -40,6 +40,7 @@ pub(super) struct Build {
     shape: Shape,
     sandbox: Arc<Sandbox>,
     limits: Limits,
+    budget: Arc<Budget>,
     places: Semaphore,
     log: Arc<LogBudget>,
 }
@@ -117,6 +118,7 @@ impl Build {
             number: LOADED.fetch_add(1, Ordering::Relaxed),
             shape,
             sandbox,
+            budget: Arc::new(limits.budget()),
             limits,
             places: Semaphore::new(limits.concurrent),
             log: Arc::default(),
@@ -176,10 +178,10 @@ impl Build {
                 (session.store, Some(session.instance))
             }
             None => {
-                let memory_bytes = self.limits.memory_bytes;
+                let memory = (Arc::clone(&self.budget), self.limits.memory_bytes);
                 let allowance = pace.allowance();
                 let sandbox = &self.sandbox;
-                let store = sandbox.store(self.shape, memory_bytes, allowance, log, scope);
+                let store = sandbox.store(self.shape, memory, allowance, log, scope);
                 (store, None)
             }
         };

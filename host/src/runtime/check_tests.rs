@@ -288,7 +288,25 @@ fn nothing_names_a_place_of_the_hosts() {
         refused(|p| p.members[0].main.env.push(("P".into(), path.into())));
         refused(|p| p.members[0].files[0].content = format!("include '{path}'"));
     }
-    for climbing in ["${volume:data}/../../other", "..", "--x=../y"] {
+    for climbing in [
+        "${volume:data}/../../other",
+        "..",
+        "--x=../y",
+        "../../../other/main",
+        "/srv/lib/../berth/instances/other",
+        "/srv/./lib//../berth",
+    ] {
+        let included = || format!("include '{climbing}'\n");
         assert!(refused(|p| p.members[0].main.args.push(climbing.into())).contains("climbs"));
+        let in_env = |p: &mut Workload| p.members[0].main.env.push(("P".into(), climbing.into()));
+        assert!(refused(in_env).contains("climbs"));
+        for file in [0, 1] {
+            let in_file = |p: &mut Workload| p.members[0].files[file].content = included();
+            assert!(refused(in_file).contains("climbs"), "{file}: {climbing}");
+        }
     }
+    // Dots that are no directory.
+    let mut plan = plan();
+    plan.members[0].files[0].content = "# and so on ...\nrange = 1..5\nfile = a..b".into();
+    workload(&plan, &manifest(), DATA.as_ref()).unwrap();
 }

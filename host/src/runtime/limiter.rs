@@ -1,6 +1,9 @@
 //! What a call used up, against what it may: memory, tables, modules, calls of the host. Remembers which bound was
 //! met, so that whoever reads the error learns more than that something trapped.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use wasmtime::ResourceLimiter;
 
 /// Modules, and tables, that one call may have; a component of an interpreted language has dozens.
@@ -18,8 +21,31 @@ pub(super) enum Refused {
     Calls,
 }
 
+/// Memory that all sandboxes of a build may have together, kept ones included.
+#[derive(Debug)]
+pub(super) struct Budget(AtomicUsize);
+
+impl Budget {
+    pub fn new(bytes: usize) -> Self {
+        Self(AtomicUsize::new(bytes))
+    }
+
+    fn take(&self, bytes: usize) -> bool {
+        let less = |left: usize| left.checked_sub(bytes);
+        let taken = self
+            .0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+        taken.is_ok()
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.0.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
 /// Bounds memory and tables over all of a component's modules together, and its calls of the host.
 pub(super) struct Limiter {
+    budget: Arc<Budget>,
     memory_bytes: usize,
     used_bytes: usize,
     elements: usize,
@@ -29,8 +55,9 @@ pub(super) struct Limiter {
 }
 
 impl Limiter {
-    pub fn new(memory_bytes: usize, most_calls: u32) -> Self {
+    pub fn new(budget: Arc<Budget>, memory_bytes: usize, most_calls: u32) -> Self {
         Self {
+            budget,
             memory_bytes,
             used_bytes: 0,
             elements: 0,
@@ -74,6 +101,12 @@ impl Limiter {
     }
 }
 
+impl Drop for Limiter {
+    fn drop(&mut self) {
+        self.budget.give_back(self.used_bytes);
+    }
+}
+
 impl ResourceLimiter for Limiter {
     fn memory_growing(
         &mut self,
@@ -84,7 +117,8 @@ impl ResourceLimiter for Limiter {
         let used = self
             .used_bytes
             .saturating_add(desired.saturating_sub(current));
-        if used > self.memory_bytes {
+        let more = used - self.used_bytes;
+        if used > self.memory_bytes || !self.budget.take(more) {
             self.refused.get_or_insert(Refused::Memory);
             return Ok(false);
         }
@@ -126,15 +160,37 @@ impl ResourceLimiter for Limiter {
 mod tests {
     use super::*;
 
+    impl Limiter {
+        fn alone(memory_bytes: usize, most_calls: u32) -> Self {
+            Self::new(Arc::new(Budget::new(usize::MAX)), memory_bytes, most_calls)
+        }
+    }
+
+    #[test]
+    fn all_of_a_build_have_one_budget() {
+        let budget = Arc::new(Budget::new(150));
+        let limiter = || Limiter::new(budget.clone(), 100, 10);
+        let (mut one, mut two) = (limiter(), limiter());
+        assert!(one.memory_growing(0, 100, None).unwrap());
+        assert!(two.memory_growing(0, 50, None).unwrap());
+        assert!(!two.memory_growing(50, 51, None).unwrap());
+        assert_eq!(two.refused(), Some(Refused::Memory));
+        drop(one);
+        assert!(two.memory_growing(50, 100, None).unwrap());
+        drop(two);
+        let mut three = limiter();
+        assert!(three.memory_growing(0, 100, None).unwrap());
+    }
+
     #[test]
     fn memories_and_tables_are_counted_together() {
-        let mut limiter = Limiter::new(100, 10);
+        let mut limiter = Limiter::alone(100, 10);
         assert!(limiter.memory_growing(0, 60, None).unwrap());
         assert!(!limiter.memory_growing(0, 60, None).unwrap());
         assert!(limiter.memory_growing(60, 100, None).unwrap());
         assert_eq!(limiter.refused(), Some(Refused::Memory));
 
-        let mut limiter = Limiter::new(100, 10);
+        let mut limiter = Limiter::alone(100, 10);
         let most = TABLE_ELEMENTS;
         assert!(limiter.table_growing(0, most - 1, None).unwrap());
         assert!(limiter.table_growing(0, 1, None).unwrap());
@@ -144,7 +200,7 @@ mod tests {
 
     #[test]
     fn calls_of_the_host_are_counted() {
-        let mut limiter = Limiter::new(100, 2);
+        let mut limiter = Limiter::alone(100, 2);
         limiter.count_call();
         limiter.count_call();
         assert_eq!(limiter.refused(), None);
@@ -155,7 +211,7 @@ mod tests {
 
     #[test]
     fn memory_is_counted_over_all_calls_of_a_sandbox() {
-        let mut limiter = Limiter::new(100, 2);
+        let mut limiter = Limiter::alone(100, 2);
         assert!(limiter.memory_growing(0, 60, None).unwrap());
         for _ in 0..3 {
             limiter.count_call();

@@ -8,7 +8,8 @@ pub(super) fn begins_with(text: &str, path: &str) -> bool {
         .is_some_and(|rest| !rest.starts_with(goes_on))
 }
 
-/// Whether the path, or one below it, is named anywhere in the text, however it is spelled.
+/// Whether the path, or one below it, is named anywhere in the text, however it is spelled without `..`: a text that
+/// climbs may name anything.
 pub(super) fn names(text: &str, path: &str) -> bool {
     // Most texts name no path at all, and this is asked of each.
     if path.contains('/') && !text.contains('/') {

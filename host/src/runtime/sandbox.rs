@@ -24,7 +24,7 @@ use super::capability::files::Files;
 use super::capability::log::Log;
 use super::capability::process::Process;
 use super::clocks::Clocks;
-use super::limiter::{Limiter, Refused};
+use super::limiter::{Budget, Limiter, Refused};
 use super::manifest::Capability;
 use super::on_call::OnCall;
 use super::pool::Engines;
@@ -48,6 +48,21 @@ pub struct Limits {
     pub kept: usize,
     /// A session that no call went on with for so long ends.
     pub idle: Duration,
+}
+
+/// So many sandboxes of a build may be as large as one may be, at the same time.
+const LARGE_ONES: usize = 4;
+
+impl Limits {
+    /// What all sandboxes of a build together may have of memory: each bounded by itself, they could take the machine's.
+    pub(super) fn budget(&self) -> Budget {
+        let kept = self.kept.saturating_mul(KEPT_BYTES);
+        Budget::new(
+            self.memory_bytes
+                .saturating_mul(LARGE_ONES)
+                .saturating_add(kept),
+        )
+    }
 }
 
 impl Default for Limits {
@@ -157,7 +172,7 @@ impl Sandbox {
     pub(super) fn store(
         &self,
         shape: Shape,
-        memory_bytes: usize,
+        (budget, memory_bytes): (Arc<Budget>, usize),
         allowance: Allowance,
         log: Log,
         scope: CallScope,
@@ -168,7 +183,7 @@ impl Sandbox {
             wasi: None,
             clocks: allowance.clocks,
             table,
-            limiter: Limiter::new(memory_bytes, allowance.calls),
+            limiter: Limiter::new(budget, memory_bytes, allowance.calls),
             tail: Tail::default(),
             sockets: Sockets::new(scope.network),
             log,

@@ -32,7 +32,7 @@ impl Control {
         check(&change)?;
         let id = self.instance(caller, which)?.id;
         let (control, caller) = (self.clone(), caller.clone());
-        unbroken(async move {
+        unbroken(caller.held.clone(), async move {
             let instance = control.repo().stored_instance(id).await?;
             let wanted = changed(&instance.policy.access, &change)?;
             if wanted == instance.policy.access && instance.operation.is_none() {

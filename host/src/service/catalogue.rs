@@ -123,7 +123,7 @@ impl Catalogue {
 }
 
 impl StorageBounds {
-    pub(super) fn check(&self, asked: Option<i64>) -> Result<u32, FieldProblem> {
+    pub fn check(&self, asked: Option<i64>) -> Result<u32, FieldProblem> {
         let Some(asked) = asked else {
             return Ok(self.default_gb);
         };

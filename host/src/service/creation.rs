@@ -15,7 +15,6 @@ use crate::model::{
 };
 use crate::runtime::{Engine, Target};
 use crate::store::repo::{Begun, Idempotency};
-use crate::store::view::OperationQuery;
 
 /// A request as a dialect took it apart: what could be read, and what was wrong with the rest.
 #[derive(Clone, Debug, Default)]
@@ -58,7 +57,10 @@ impl Control {
     pub async fn create_instance(&self, caller: &Caller, draft: Draft) -> Result<Created> {
         let control = self.clone();
         let caller = caller.clone();
-        unbroken(async move { control.accept(&caller, draft).await }).await
+        unbroken(caller.held.clone(), async move {
+            control.accept(&caller, draft).await
+        })
+        .await
     }
 
     async fn accept(&self, caller: &Caller, mut draft: Draft) -> Result<Created> {
@@ -263,12 +265,7 @@ impl Control {
     }
 
     pub(super) fn check_load(&self) -> Result<()> {
-        let open = OperationQuery {
-            finished: Some(false),
-            limit: Some(0),
-            ..OperationQuery::default()
-        };
-        let open = self.repo().view().operations(&open).total;
+        let open: usize = self.repo().view().open_operations().values().sum();
         if open < self.parts().max_open {
             return Ok(());
         }

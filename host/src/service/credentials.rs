@@ -26,7 +26,7 @@ impl Control {
     pub async fn credentials(&self, caller: &Caller, which: &InstanceRef) -> Result<Connection> {
         let instance = self.instance(caller, which)?;
         let control = self.clone();
-        unbroken(async move {
+        unbroken(caller.held.clone(), async move {
             let lock = control.users_lock(instance.id)?;
             let _alone = lock.lock().await;
             let access = control.access(instance).await?;
@@ -53,7 +53,10 @@ impl Control {
     ) -> Result<Connection> {
         let instance = self.instance(caller, which)?;
         let control = self.clone();
-        unbroken(async move { control.rotate(instance).await }).await
+        unbroken(caller.held.clone(), async move {
+            control.rotate(instance).await
+        })
+        .await
     }
 
     async fn rotate(&self, instance: Arc<Instance>) -> Result<Connection> {

@@ -158,7 +158,10 @@ impl Control {
         let id = self.instance(caller, which)?.id;
         let control = self.clone();
         let caller = caller.clone();
-        unbroken(async move { control.begin(&caller, id, kind).await }).await
+        unbroken(caller.held.clone(), async move {
+            control.begin(&caller, id, kind).await
+        })
+        .await
     }
 
     /// Goes by the store: the read model may be a moment behind, and "it is so already" must be true.

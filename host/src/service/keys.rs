@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::{Caller, Control, unbroken};
+use super::{Caller, Control, Held, unbroken};
 use crate::model::project::{ApiKey, Role};
 use crate::model::text::is_line;
 use crate::model::{Error, FieldProblem, KeyId, ProjectId, Result, Secret};
@@ -52,7 +52,7 @@ impl Control {
             return Err(Error::invalid(problems));
         };
         let repo = self.repo().clone();
-        unbroken(async move {
+        unbroken(caller.held.clone(), async move {
             let secret = generate();
             let key = record(&repo, &secret, project, new.role, &new.description).await?;
             Ok((key, secret))
@@ -61,9 +61,13 @@ impl Control {
     }
 
     /// Have a key known no more, by its id or its access key. The last one that may do everything stays.
-    pub async fn revoke_key(&self, which: &str) -> Result<()> {
+    pub async fn revoke_key(&self, caller: &Caller, which: &str) -> Result<()> {
         let (repo, which) = (self.repo().clone(), which.to_owned());
-        unbroken(async move { revoke(&repo, &which).await }).await
+        unbroken(
+            caller.held.clone(),
+            async move { revoke(&repo, &which).await },
+        )
+        .await
     }
 
     /// Who this key belongs to.
@@ -75,6 +79,7 @@ impl Control {
             project: key.project,
             role: key.role,
             request_id,
+            held: Held::default(),
         })
     }
 }

@@ -18,6 +18,7 @@ mod readiness;
 pub mod settings;
 pub mod users;
 
+use std::any::Any;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -81,6 +82,28 @@ pub struct Caller {
     pub project: ProjectId,
     pub role: Role,
     pub request_id: Option<Arc<str>>,
+    pub held: Held,
+}
+
+/// What a request has of the host until the work for it is done, also when whoever asked has gone away: its place among
+/// those of its key.
+#[derive(Clone, Default)]
+pub struct Held(Option<Arc<dyn Any + Send + Sync>>);
+
+impl Held {
+    pub fn new(place: Arc<impl Send + Sync + 'static>) -> Self {
+        Self(Some(place))
+    }
+}
+
+impl std::fmt::Debug for Held {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.0.is_some() {
+            "Held"
+        } else {
+            "Held nothing"
+        })
+    }
 }
 
 impl Caller {
@@ -176,9 +199,15 @@ impl std::fmt::Debug for Control {
 
 /// Carry a change through, also when its caller has gone away in the middle of it.
 async fn unbroken<T: Send + 'static>(
+    held: Held,
     change: impl Future<Output = Result<T>> + Send + 'static,
 ) -> Result<T> {
-    tokio::spawn(change.in_current_span())
+    let whole = async move {
+        let done = change.await;
+        drop(held);
+        done
+    };
+    tokio::spawn(whole.in_current_span())
         .await
         .unwrap_or_else(|gone| Err(Error::internal(format!("a change was cut short: {gone}"))))
 }

@@ -53,7 +53,10 @@ impl Control {
             ) => {
                 let control = self.clone();
                 let caller = caller.clone();
-                unbroken(async move { control.begin_again(&caller, &operation).await }).await
+                unbroken(caller.held.clone(), async move {
+                    control.begin_again(&caller, &operation).await
+                })
+                .await
             }
             (
                 OperationKind::Create

@@ -70,7 +70,10 @@ impl Control {
         }
         let instance = self.instance(caller, which)?;
         let control = self.clone();
-        unbroken(async move { control.patch(instance, name, patch).await }).await
+        unbroken(caller.held.clone(), async move {
+            control.patch(instance, name, patch).await
+        })
+        .await
     }
 
     async fn patch(

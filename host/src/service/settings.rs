@@ -34,7 +34,7 @@ impl Control {
     ) -> Result<(Arc<Instance>, Settings)> {
         let id = self.instance(caller, which)?.id;
         let (control, caller) = (self.clone(), caller.clone());
-        unbroken(async move {
+        unbroken(caller.held.clone(), async move {
             let instance = control.repo().stored_instance(id).await?;
             control.configure(&caller, instance, change).await
         })

@@ -194,7 +194,7 @@ impl Control {
     {
         let id = self.instance(caller, which)?.id;
         let (control, caller) = (self.clone(), caller.clone());
-        unbroken(async move {
+        unbroken(caller.held.clone(), async move {
             let lock = control.users_lock(id)?;
             let _alone = lock.lock().await;
             let talk = control.talk(&caller, &InstanceRef::Id(id)).await?;

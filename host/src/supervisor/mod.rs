@@ -14,17 +14,17 @@ use futures::FutureExt;
 use jiff::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 pub use health::HealthBook;
 
-use crate::model::plugin::MemberDial;
+use crate::model::plugin::{MemberDial, TargetContext};
 use crate::model::{self, health::Condition};
 use crate::model::{Instance, InstanceId, NodeName, Phase};
 use crate::operations::{self, Clock};
-use crate::runtime::Plugins;
+use crate::runtime::{Plugins, Target};
 use crate::store::repo::Repo;
 use crate::store::view::InstanceQuery;
 use health::Finding;
@@ -62,6 +62,13 @@ enum Place {
     Taken(OwnedSemaphorePermit),
     /// One of these, when its turn comes.
     InLine(Arc<Semaphore>),
+}
+
+/// What a look found.
+struct Seen {
+    condition: Condition,
+    /// Who can measure its volumes, while its servers are there.
+    measurable: Option<(Arc<dyn Target>, TargetContext)>,
 }
 
 /// What is remembered of an instance from look to look.
@@ -221,7 +228,14 @@ impl Supervisor {
             self.config.prompt
         };
         let looked = timeout(most, self.examine(instance, &mut memory)).await;
-        memory.slow = looked.is_err() || began.elapsed() > self.config.prompt;
+        let mut late = looked.is_err();
+        if let Ok(Ok(seen)) = &looked
+            && let Some((target, about)) = &seen.measurable
+            && is_due(memory.usage_at, self.config.usage_every)
+        {
+            late = !measure(target.as_ref(), about, began + most, &mut memory).await;
+        }
+        memory.slow = late || began.elapsed() > self.config.prompt;
         if looked.is_err() && !was_slow {
             // What it was about to ask is asked by the next one.
             memory.engine_at = None;
@@ -231,7 +245,7 @@ impl Supervisor {
             .plain(
                 instance.id,
                 match looked {
-                    Ok(Ok(condition)) => condition,
+                    Ok(Ok(seen)) => judge::worse(seen.condition, memory.volumes.clone()),
                     Ok(Err(problem)) if problem.is_retryable() => {
                         Condition::Degraded(format!("cannot be looked at now: {problem}"))
                     }
@@ -314,7 +328,7 @@ impl Supervisor {
         }
     }
 
-    async fn examine(&self, instance: &Instance, memory: &mut Memory) -> model::Result<Condition> {
+    async fn examine(&self, instance: &Instance, memory: &mut Memory) -> model::Result<Seen> {
         let target = self.plugins.target_build(&instance.target_digest)?;
         let key = "supervise".to_owned();
         let about = operations::target_context(&self.repo, instance, key).await?;
@@ -333,20 +347,19 @@ impl Supervisor {
         if let Condition::Down(_) = processes {
             // Asking the engine tells nothing new; once it is up again that is worth knowing at once.
             memory.engine_at = None;
-            return Ok(processes);
+            return Ok(Seen {
+                condition: processes,
+                measurable: None,
+            });
         }
         let well = memory.engine == Condition::Healthy && !restarted;
         if !well || is_due(memory.engine_at, self.config.engine_every) {
             self.ask_engine(instance, dials, memory).await?;
         }
-        if is_due(memory.usage_at, self.config.usage_every) {
-            let usage = target.usage(&about).await?;
-            memory.used_bytes = usage.iter().map(|volume| volume.used_bytes).sum();
-            memory.volumes = judge::volumes(&usage);
-            memory.usage_at = Some(Instant::now());
-        }
-        let served = judge::worse(processes, memory.engine.clone());
-        Ok(judge::worse(served, memory.volumes.clone()))
+        Ok(Seen {
+            condition: judge::worse(processes, memory.engine.clone()),
+            measurable: Some((target, about)),
+        })
     }
 
     async fn ask_engine(
@@ -421,6 +434,38 @@ fn settle(
         // Panics are caught above, and nobody aborts a look while the supervisor runs.
         Err(problem) => error!(%problem, "a look at an instance was lost"),
     }
+}
+
+/// Measure its volumes, in what is left of a look's time, and say whether that was enough. A large one takes longer:
+/// what was known before holds on then, and it is no word on whether its server serves.
+async fn measure(
+    target: &dyn Target,
+    about: &TargetContext,
+    until: Instant,
+    memory: &mut Memory,
+) -> bool {
+    // Before it is asked: a look after one that was late does not begin it all over.
+    memory.usage_at = Some(Instant::now());
+    match timeout_at(until, target.usage(about)).await {
+        Ok(Ok(usage)) => {
+            memory.used_bytes = usage.iter().map(|volume| volume.used_bytes).sum();
+            memory.volumes = judge::volumes(&usage);
+        }
+        Ok(Err(problem)) => {
+            let why = format!("its volumes cannot be measured: {problem}");
+            memory.volumes = Condition::Degraded(why);
+        }
+        Err(_) => {
+            if memory.slow {
+                warn!(instance = %about.instance, "its volumes could not be measured in time");
+            } else {
+                // The next look is made among the slow ones, and has more time for it.
+                memory.usage_at = None;
+            }
+            return false;
+        }
+    }
+    true
 }
 
 /// What a server said last is in the admin API, and stays out of the host's log.

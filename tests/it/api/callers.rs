@@ -68,6 +68,26 @@ async fn a_key_has_so_many_requests_at_once() {
 }
 
 #[tokio::test]
+async fn work_for_who_has_gone_away_counts_until_it_is_done() {
+    let berth = with_callers("concurrent = 1").await;
+    let id = berth.running("busy").await;
+    berth.plugins.hold_rotations(true);
+    let path = format!("{DATABASES}/{id}/credentials/rotate");
+    tokio::select! {
+        _ = berth.ask(Method::POST, &path).key(&berth.member).send() => panic!("it is held"),
+        () = wait_for("it to be under way", async || {
+            berth.plugins.holds_a_rotation().then_some(())
+        }) => {}
+    }
+    berth.get(DATABASES).await.refused(429, "too_many_requests");
+    berth.plugins.hold_rotations(false);
+    wait_for("it to be done", async || {
+        (berth.get(DATABASES).await.status == 200).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn strangers_have_a_pace_by_address_and_hold_up_no_good_key() {
     let berth = with_callers("strangers_per_second = 1\nstrangers_burst = 2").await;
     let (here, there) = ("192.0.2.7:4000", "192.0.2.8:4000");

@@ -87,6 +87,11 @@ impl Offer {
         self.engine.holds.send_replace(hold);
     }
 
+    /// Whether one is held.
+    pub fn holds_a_rotation(&self) -> bool {
+        self.engine.holds.receiver_count() > 0
+    }
+
     pub fn lose_answers(&self, lose: bool) {
         self.engine.loses_answers.store(lose, Ordering::SeqCst);
     }

@@ -191,6 +191,32 @@ async fn however_many_looks_hang_the_others_are_looked_at() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn volumes_that_are_not_measured_in_time_say_nothing_of_their_server() {
+    let machine = Machine::new();
+    let (node, id) = supervised(&machine, 1).await;
+    machine.world.forget_calls();
+    machine.world.behave(|b| b.usage_hangs = true);
+    for round in 0..24 {
+        let before = node.health.get(id).unwrap().observed_at;
+        for _ in 0..20 {
+            sleep(Duration::from_secs(1)).await;
+            let health = node.health.get(id).unwrap();
+            assert_eq!(health.condition, Condition::Healthy, "in round {round}");
+            assert_eq!(health.used_bytes, 1_000, "what was known holds on");
+        }
+        let seen = node.health.get(id).unwrap().observed_at;
+        assert!(seen > before, "not looked at in round {round}");
+    }
+    // Once a minute for a moment, and once with patience.
+    let asked = count(&machine, Call::Usage);
+    assert!((10..=16).contains(&asked), "measured {asked} times");
+    machine.world.kill_server(id);
+    sleep(Duration::from_secs(20)).await;
+    let down = node.health.get(id).unwrap();
+    assert!(matches!(down.condition, Condition::Down(_)), "{down:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn many_instances_are_looked_at_evenly_and_engines_asked_rarely() {
     let machine = Machine::new();
     let (_node, _) = supervised(&machine, 200).await;

@@ -156,10 +156,11 @@ impl Target for FakeTarget {
     }
 
     async fn usage(&self, context: &TargetContext) -> Result<Vec<VolumeUsage>> {
-        self.world
-            .call(Call::Usage, |_| {
+        let (usage, hangs) = self
+            .world
+            .call(Call::Usage, |machine| {
                 let members = context.workload.members.iter();
-                Ok(members
+                let usage: Vec<_> = members
                     .flat_map(|member| {
                         member.volumes.iter().map(|volume| VolumeUsage {
                             member: member.name.clone(),
@@ -168,9 +169,14 @@ impl Target for FakeTarget {
                             size_bytes: volume.size_bytes,
                         })
                     })
-                    .collect())
+                    .collect();
+                Ok((usage, machine.behaviour.usage_hangs))
             })
-            .await
+            .await?;
+        if hangs {
+            std::future::pending::<()>().await;
+        }
+        Ok(usage)
     }
 }
 

@@ -71,6 +71,8 @@ pub struct Behaviour {
     pub refuses_passwords: bool,
     /// Engines never answer a look at these.
     pub hanging: BTreeSet<InstanceId>,
+    /// The target never answers how much the volumes hold.
+    pub usage_hangs: bool,
     /// Every look at what the target runs fails, and this is why.
     pub looks_fail: Option<String>,
     /// Every stop fails, and this is why.
@@ -90,6 +92,7 @@ impl Default for Behaviour {
             servers_die: None,
             refuses_passwords: false,
             hanging: BTreeSet::new(),
+            usage_hangs: false,
             looks_fail: None,
             stop_fails: None,
             removal_fails: None,

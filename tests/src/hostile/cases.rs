@@ -238,6 +238,11 @@ pub const CASES: &[Case] = &[
         "outside the instance",
     ),
     case(
+        "another instance's path in a file, by way of `..`",
+        PlanForeign("climbing-include"),
+        "climbs out",
+    ),
+    case(
         "an argument with `..`",
         Plan("climbing-argument"),
         "climbs out",

@@ -118,10 +118,10 @@ async fn create_key(
 )]
 async fn revoke_key(
     State(api): State<Api>,
-    _: Admin,
+    Admin(caller): Admin,
     Path(id): Path<String>,
 ) -> ApiResult<Response> {
-    api.control.revoke_key(&id).await?;
+    api.control.revoke_key(&caller, &id).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 

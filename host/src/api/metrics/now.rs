@@ -10,7 +10,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::gauge::ConstGauge;
 
 use crate::model::{OperationKind, Phase};
-use crate::service::{Control, OperationQuery};
+use crate::service::Control;
 
 /// What a running database is in that was not looked at yet.
 const UNKNOWN: &str = "unknown";
@@ -59,14 +59,9 @@ impl Collector for Now {
             .map(|(engine, bytes)| (OfEngine { engine }, bytes));
         gauge(&mut encoder, "instance_used_bytes", help, used)?;
         let help = "Operations that have not ended";
-        let query = OperationQuery {
-            finished: Some(false),
-            ..OperationQuery::default()
-        };
-        let open = self.0.repo().view().operations(&query).items;
+        let open = self.0.repo().view().open_operations();
         let open = OperationKind::ALL.into_iter().map(|kind| {
-            let count = open.iter().filter(|operation| operation.kind == kind);
-            let count = count.count() as u64;
+            let count = open.get(&kind).copied().unwrap_or_default() as u64;
             let kind = kind.as_str();
             (OfKind { kind }, count)
         });

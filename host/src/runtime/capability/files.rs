@@ -6,6 +6,7 @@
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Component, Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use berth_bindings::target::berth::plugin::files;
 use berth_bindings::target::berth::plugin::types::{Error, Retry};
@@ -15,6 +16,7 @@ use nix::unistd::geteuid;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
 
+use super::given_up::GivenUp;
 use crate::runtime::scope::FileScope;
 use crate::trace::inner_span;
 
@@ -151,8 +153,9 @@ impl FileScope {
         Ok(self.instance_dir.join(path))
     }
 
-    /// Bytes that a tree takes on disk. What vanishes while it is looked at counts nothing.
-    fn usage(&self, path: &Path) -> io::Result<u64> {
+    /// Bytes that a tree takes on disk. What vanishes while it is looked at counts nothing. There is no end to how
+    /// long a tree takes, so it is asked at each entry whether somebody still waits.
+    fn usage(&self, path: &Path, is_given_up: impl Fn() -> bool) -> io::Result<u64> {
         let gone = |e: &io::Error| e.kind() == io::ErrorKind::NotFound;
         let root = match self.open() {
             Err(e) if gone(&e) => return Ok(0),
@@ -170,6 +173,9 @@ impl FileScope {
                 entries => entries?,
             };
             for entry in entries {
+                if is_given_up() {
+                    return Err(io::ErrorKind::Interrupted.into());
+                }
                 let entry = entry?;
                 let found = match entry.metadata() {
                     Err(e) if gone(&e) => continue,
@@ -233,8 +239,10 @@ impl files::Host for Files {
     }
 
     async fn usage(&mut self, path: String) -> Result<u64, Error> {
-        self.run("measure", path, |scope, path| scope.usage(path))
-            .await
+        self.run_long("measure", path, |scope, path, given_up| {
+            scope.usage(path, || given_up.load(Ordering::SeqCst))
+        })
+        .await
     }
 }
 
@@ -262,6 +270,19 @@ impl Files {
         blocking(what, move || work(&scope, Path::new(&path)))
             .await?
             .map_err(|e| Error::Failed(format!("cannot {what} `{name}`: {e}")))
+    }
+
+    /// The same for work that may take long: it is told when its caller is gone.
+    async fn run_long<T: Send + 'static>(
+        &self,
+        what: &'static str,
+        path: String,
+        work: impl FnOnce(&FileScope, &Path, &AtomicBool) -> io::Result<T> + Send + 'static,
+    ) -> Result<T, Error> {
+        let waits = GivenUp::default();
+        let given_up = waits.flag();
+        self.run(what, path, move |scope, path| work(scope, path, &given_up))
+            .await
     }
 }
 
@@ -345,3 +366,7 @@ fn text(path: PathBuf) -> Result<String, Error> {
         .into_string()
         .map_err(|_| Error::Failed("the data directory's name is not text".to_owned()))
 }
+
+#[cfg(test)]
+#[path = "files_tests.rs"]
+mod tests;

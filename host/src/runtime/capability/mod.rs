@@ -5,6 +5,7 @@
 
 pub mod confinement;
 pub mod files;
+mod given_up;
 pub mod log;
 pub mod process;
 mod process_check;

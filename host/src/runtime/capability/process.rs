@@ -3,13 +3,12 @@
 //! What a component asks for is checked by `process_check` and carried out by `process_shim`; here it only
 //! gets off the asynchronous runtime. Never runs anything that the call's scope does not allow.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use berth_bindings::target::berth::plugin::{process, types};
 use tracing::Instrument;
 
+use super::given_up::GivenUp;
 use super::process_check::{check_member, resolve};
 pub use super::process_shim::Ended;
 use super::process_shim::{self, Shims};
@@ -41,8 +40,8 @@ impl Process {
             .scope
             .clone()
             .ok_or_else(|| types::Error::Failed("this call is not about an instance".to_owned()))?;
-        let given_up = GivenUp(Arc::new(AtomicBool::new(false)));
-        let shims = Shims::new(scope, Arc::clone(&given_up.0));
+        let given_up = GivenUp::default();
+        let shims = Shims::new(scope, given_up.flag());
         let span = inner_span!("capability", of = "process", call = what);
         let inside = span.clone();
         tokio::task::spawn_blocking(move || inside.in_scope(|| work(&shims)))
@@ -75,15 +74,6 @@ pub async fn see_ended(scope: ProcessScope, ended: Ended) -> model::Result<()> {
             LOOK_AGAIN,
             format!("it is said to have ended, and {left} of its processes still run"),
         )),
-    }
-}
-
-/// Set when the future that waits is dropped.
-struct GivenUp(Arc<AtomicBool>);
-
-impl Drop for GivenUp {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::SeqCst);
     }
 }
 

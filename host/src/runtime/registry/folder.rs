@@ -203,15 +203,22 @@ impl Folder {
 
     /// A file stands for one plugin, and a plugin in one file.
     fn check_name(&self, file: &str, about: &About) -> std::result::Result<(), Refusal> {
-        let held = self.entries.get(file).and_then(|entry| entry.held.about());
-        if let Some(held) = held.filter(|held| !held.is_same_plugin(about)) {
-            return Err(Refusal::last(format!(
+        if let Some(entry) = self.entries.get(file)
+            && let Some(held) = entry.held.about()
+            && !held.is_same_plugin(about)
+        {
+            let reason = format!(
                 "it is the {} `{}`, and this file is the {} `{}`: give it a file of its own",
                 word(about.kind),
                 about.name,
                 word(held.kind),
                 held.name
-            )));
+            );
+            return Err(match entry.held {
+                Held::Live(..) => Refusal::last(reason),
+                // It ceases to be the file's by itself: nothing depends on it any more, or it cannot be restored.
+                Held::Nothing | Held::Before(..) | Held::Removed(..) => Refusal::passing(reason),
+            });
         }
         let other = self.entries.iter().find(|(other, entry)| {
             let live = entry.held.live();

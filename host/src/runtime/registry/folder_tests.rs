@@ -226,10 +226,62 @@ fn a_plugin_is_in_one_file_and_a_file_is_one_plugin() {
     let (due, _) = stand.look(&seen);
     let now = Timestamp::now();
     let renamed = stand.folder.found(&due[1], &about("prune", 'b'), now);
-    assert!(renamed.unwrap_err().reason.contains("file of its own"));
+    let renamed = renamed.unwrap_err();
+    assert!(renamed.reason.contains("file of its own") && renamed.again == Again::Never);
     let twin = stand.folder.found(&due[0], &about("probe", 'c'), now);
     let twin = twin.unwrap_err();
     assert!(twin.reason.contains(FILE) && twin.again == Again::Soon);
+}
+
+/// The file has another plugin than the one that it stands for and that is not live. It is refused, and taken once
+/// the file stands for nothing any more.
+fn taken_when_free(stand: &mut Stand, free: impl FnOnce(&mut Folder)) {
+    let prune = about("prune", 'b');
+    let seen = [(FILE, old(2))];
+    let (due, _) = stand.look_as(&seen, true);
+    let found = stand.folder.found(&due[0], &prune, Timestamp::now());
+    let refusal = found.unwrap_err();
+    assert!(refusal.reason.contains("file of its own") && refusal.again == Again::Soon);
+    let (now, shown) = (stand.now, Some(prune.clone()));
+    let done = stand
+        .folder
+        .done(&due[0], shown, Some(&refusal), now, &stand.timing);
+    assert!(done, "it is news");
+    free(&mut stand.folder);
+    assert!(stand.look(&seen).0.is_empty(), "not before its time");
+    stand.later(15_000);
+    stand.take(FILE, 2, &prune);
+    let statuses = stand.folder.statuses();
+    assert_eq!(statuses.len(), 1);
+    assert_eq!(statuses[0].name, "prune");
+    assert_eq!(statuses[0].state, PluginState::Ready);
+}
+
+#[test]
+fn another_plugin_is_taken_when_nothing_depends_on_the_removed_one() {
+    let mut stand = Stand::new();
+    stand.take(FILE, 1, &about("probe", 'a'));
+    stand.look(&[]);
+    stand.later(500);
+    assert_eq!(stand.look(&[]).1, [FILE]);
+    let depends = |_: &About| "db_1 depends on it".to_owned();
+    assert!(stand.folder.remove(FILE, depends).is_some());
+    taken_when_free(&mut stand, |folder| {
+        folder.refresh_removed(|_| String::new());
+    });
+}
+
+#[test]
+fn another_plugin_is_taken_when_the_one_before_cannot_be_restored() {
+    let mut stand = Stand::new();
+    stand.take(FILE, 1, &about("probe", 'a'));
+    let record = stand.folder.record();
+    let mut stand = Stand::new();
+    stand.folder.remember(record);
+    taken_when_free(&mut stand, |folder| {
+        let before = folder.before(FILE).unwrap();
+        assert!(!folder.restored(FILE, &before, false));
+    });
 }
 
 #[test]

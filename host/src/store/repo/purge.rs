@@ -9,9 +9,14 @@ use crate::model::{Phase, Result};
 use crate::store::view::InstanceQuery;
 use crate::store::{Commit, StoreError};
 
+/// How many finished operations of an instance are kept, however young they are: a client that stops and starts a
+/// database in turn makes them without end.
+pub(super) const KEPT_OPERATIONS: usize = 100;
+
 impl Repo {
     /// Remove the records of instances that were deleted before `older_than`, of operations that ended before
-    /// it, and of idempotency keys that were used before it. Answers how many instances went.
+    /// it or have `KEPT_OPERATIONS` newer ones on their instance, and of idempotency keys that were used before it.
+    /// Answers how many instances went.
     pub async fn purge_deleted(&self, older_than: Timestamp) -> Result<usize> {
         self.view().sweep();
         self.purge_idempotency(older_than).await?;
@@ -44,7 +49,8 @@ impl Repo {
     }
 
     async fn purge_operations(&self, older_than: Timestamp) -> Result<()> {
-        let ended = self.view().operations_finished_before(older_than);
+        let view = self.view();
+        let ended = view.forgettable_operations(older_than, KEPT_OPERATIONS);
         for chunk in ended.chunks(Commit::MAX_WRITES) {
             let mut draft = Draft::default();
             for id in chunk {

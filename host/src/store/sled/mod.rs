@@ -9,6 +9,7 @@ mod check;
 mod database;
 mod files;
 mod rescue;
+mod room;
 mod space;
 mod tail;
 #[cfg(test)]
@@ -17,6 +18,7 @@ mod writer;
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::mpsc::TrySendError;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockWriteGuard, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -28,6 +30,7 @@ use self::check::{Acknowledged, Note, check_log, looks_cut};
 use self::database::{Cause, Database, broken, unusable};
 use self::files::Files;
 use self::rescue::{Busy, Watch};
+use self::room::Room;
 use self::tail::Tail;
 use self::writer::{Request, Writer};
 use super::{Commit, Store, StoreError, Versioned};
@@ -36,9 +39,12 @@ use crate::model::{Error, Result};
 /// After this a commit is reported as unknown: the disk hangs.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
+/// So many commits wait for the disk; more are refused. Whoever asked for one may have gone away.
+const MOST_WAITING: usize = 4096;
+
 pub struct Sled {
     shared: Arc<Shared>,
-    requests: Option<mpsc::Sender<Request>>,
+    requests: Option<mpsc::SyncSender<Request>>,
     writer: Option<JoinHandle<()>>,
     /// Until the database is closed.
     watch: Option<Watch>,
@@ -81,7 +87,11 @@ impl Sled {
         files.remove_half_snapshots()?;
         files.settle()?;
         let tail = Tail::read(directory).map_err(refuse)?;
-        let (database, revision) = match take_up(&files, noted) {
+        let room = Room::of(directory);
+        room.release();
+        let taken = take_up(&files, noted);
+        room.hold();
+        let (database, revision) = match taken {
             Ok(taken) => taken,
             Err(cause) => return Err(undone(&tail, directory, cause)),
         };
@@ -106,7 +116,7 @@ impl Sled {
             move || shared.flush()
         });
         let watch = watch.map_err(|error| shared.unopened(error))?;
-        let (requests, inbox) = mpsc::channel();
+        let (requests, inbox) = mpsc::sync_channel(MOST_WAITING);
         let writer = std::thread::Builder::new()
             .name("berth-store".into())
             .spawn({
@@ -256,7 +266,12 @@ impl Store for Sled {
         let (answer, heard) = oneshot::channel();
         let requests = self.requests.as_ref().ok_or_else(closed)?;
         let request = Request { commit, answer };
-        requests.send(request).map_err(|_| closed())?;
+        requests.try_send(request).map_err(|error| match error {
+            TrySendError::Full(_) => {
+                StoreError::Refused("too many changes wait for the disk".into())
+            }
+            TrySendError::Disconnected(_) => closed(),
+        })?;
         // However long that takes: who gives up before does not know what was taken.
         heard.await.unwrap_or_else(|_| Err(closed()))
     }

@@ -7,6 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::Sled;
 use crate::store::{Commit, Store, StoreError, Write};
@@ -274,12 +275,20 @@ async fn a_full_disk_refuses_and_goes_on_when_there_is_space() {
         at.path(),
         Some("tmpfs"),
         nix::mount::MsFlags::empty(),
-        Some("size=48m"),
+        Some("size=96m"),
     )
     .unwrap();
     let directory = at.path().join("store");
     let store = Sled::open(&directory).unwrap();
     store.commit(put("first", b"1".to_vec())).await.unwrap();
+    // Enough for the store to be closed and opened again as soon as nothing is asked of it.
+    for i in 0..=(17 << 20) / Commit::MAX_VALUE_BYTES {
+        let value = vec![3; Commit::MAX_VALUE_BYTES];
+        store
+            .commit(put(&format!("before/{i}"), value))
+            .await
+            .unwrap();
+    }
     let ballast = fs::File::create(at.path().join("ballast")).unwrap();
     let mut filled = 0;
     while ballast.write_all_at(&[1; 4096], filled).is_ok() {
@@ -308,6 +317,14 @@ async fn a_full_disk_refuses_and_goes_on_when_there_is_space() {
             .unwrap()
             .is_none()
     );
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(4) {
+        assert!(store.get("first").await.unwrap().is_some());
+        tokio::task::yield_now().await;
+    }
+    // A host that comes back finds it so.
+    drop(store);
+    let store = Sled::open(&directory).unwrap();
     assert!(store.get("first").await.unwrap().is_some());
     drop(ballast);
     fs::remove_file(at.path().join("ballast")).unwrap();

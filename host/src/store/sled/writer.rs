@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 use super::check::{Acknowledged, Note, check_log};
 use super::database::{Database, encode};
 use super::files::Files;
+use super::room::{self, Room};
 use super::space::Space;
 use super::tail::Tail;
 use super::{Progress, Shared};
@@ -92,14 +93,9 @@ impl Writer {
             match next {
                 Ok(first) => {
                     self.take(shared, first, inbox);
-                    if self.written >= REOPEN_AT_LAST {
-                        self.reopen(shared);
-                    }
+                    self.keep_short(shared, REOPEN_AT_LAST);
                 }
-                Err(RecvTimeoutError::Timeout) if self.written >= REOPEN_WHEN_IDLE => {
-                    self.reopen(shared);
-                }
-                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Timeout) => self.keep_short(shared, REOPEN_WHEN_IDLE),
                 Err(RecvTimeoutError::Disconnected) => return,
             }
         }
@@ -206,6 +202,14 @@ impl Writer {
             length: self.data.metadata().map_err(failed)?.len(),
         };
         self.note.write(acknowledged).map_err(failed)
+    }
+
+    /// Close and open the store again once so much was written. On a full disk it could not be opened.
+    fn keep_short(&mut self, shared: &Shared, written: usize) {
+        if self.written >= written && room::is_there(&self.data) {
+            self.reopen(shared);
+            Room::of(shared.files.directory()).hold();
+        }
     }
 
     /// Close sled and open it again. Readers wait meanwhile.

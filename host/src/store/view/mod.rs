@@ -17,7 +17,9 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use jiff::Timestamp;
 
 use crate::model::project::ApiKey;
-use crate::model::{Alias, Instance, InstanceId, KeyId, NodeName, OperationId, Phase, ProjectId};
+use crate::model::{
+    Alias, Instance, InstanceId, KeyId, NodeName, OperationId, OperationKind, Phase, ProjectId,
+};
 
 pub use operations::{OperationBrief, OperationQuery};
 pub use query::{Cursor, InstanceQuery, Order, OrderBy, Page};
@@ -90,6 +92,11 @@ impl View {
         self.read().operations.list(query)
     }
 
+    /// How many operations have not ended, by kind. It costs the same however many there are.
+    pub fn open_operations(&self) -> HashMap<OperationKind, usize> {
+        self.read().operations.open()
+    }
+
     /// Instances of the project that are not deleted.
     pub fn live_count(&self, project: ProjectId) -> u64 {
         self.read().totals.live(project).instances
@@ -119,8 +126,13 @@ impl View {
         inner.api_keys.values().map(|key| (**key).clone()).collect()
     }
 
-    pub(super) fn operations_finished_before(&self, cutoff: Timestamp) -> Vec<OperationId> {
-        self.read().operations.finished_before(cutoff)
+    /// Operations that ended before `cutoff`, and of each instance all finished ones but the `newest`.
+    pub(super) fn forgettable_operations(
+        &self,
+        cutoff: Timestamp,
+        newest: usize,
+    ) -> Vec<OperationId> {
+        self.read().operations.forgettable(cutoff, newest)
     }
 
     pub(super) fn port_is_reserved(&self, node: &NodeName, port: u16) -> bool {

@@ -37,6 +37,8 @@ pub(super) struct Operations {
     /// Ids sort by time.
     all: BTreeMap<OperationId, (u64, OperationBrief)>,
     by_instance: BTreeSet<(InstanceId, OperationId)>,
+    /// How many have not ended: kept with each change, never counted.
+    open: HashMap<OperationKind, usize>,
     removed: [HashMap<OperationId, u64>; 2],
 }
 
@@ -95,7 +97,12 @@ impl Operations {
             return;
         }
         self.by_instance.insert((brief.instance, brief.id));
-        self.all.insert(brief.id, (version, brief));
+        if !brief.status.is_terminal() {
+            *self.open.entry(brief.kind).or_default() += 1;
+        }
+        if let Some((_, before)) = self.all.insert(brief.id, (version, brief)) {
+            self.take_off(&before);
+        }
     }
 
     pub fn remove(&mut self, version: u64, id: OperationId) {
@@ -108,6 +115,20 @@ impl Operations {
             && let Some((_, brief)) = self.all.remove(&id)
         {
             self.by_instance.remove(&(brief.instance, id));
+            self.take_off(&brief);
+        }
+    }
+
+    /// How many have not ended, by kind.
+    pub fn open(&self) -> HashMap<OperationKind, usize> {
+        self.open.clone()
+    }
+
+    fn take_off(&mut self, brief: &OperationBrief) {
+        if !brief.status.is_terminal()
+            && let Some(count) = self.open.get_mut(&brief.kind)
+        {
+            *count -= 1;
         }
     }
 
@@ -116,13 +137,23 @@ impl Operations {
         *older = std::mem::take(newer);
     }
 
-    /// Finished ones that ended before `cutoff`.
-    pub fn finished_before(&self, cutoff: Timestamp) -> Vec<OperationId> {
-        self.all
-            .values()
-            .filter(|(_, brief)| brief.finished_at.is_some_and(|at| at < cutoff))
-            .map(|(_, brief)| brief.id)
-            .collect()
+    /// Finished ones that ended before `cutoff`, and of each instance all but the `newest` that were begun last.
+    pub fn forgettable(&self, cutoff: Timestamp, newest: usize) -> Vec<OperationId> {
+        let mut forgettable = Vec::new();
+        let mut finished = (None, 0);
+        for (instance, id) in self.by_instance.iter().rev() {
+            if finished.0 != Some(*instance) {
+                finished = (Some(*instance), 0);
+            }
+            let Some(at) = self.get(*id).and_then(|brief| brief.finished_at) else {
+                continue;
+            };
+            finished.1 += 1;
+            if at < cutoff || finished.1 > newest {
+                forgettable.push(*id);
+            }
+        }
+        forgettable
     }
 }
 

@@ -1,5 +1,6 @@
 //! The read model against a plain list that is sorted and counted each time.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::{Timestamp, ToSpan};
@@ -7,8 +8,10 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 
-use super::{Cursor, InstanceQuery, Order, OrderBy, Update, View};
-use crate::model::{Alias, Instance, InstanceId, Phase, ProjectId};
+use super::{Cursor, InstanceQuery, OperationBrief, OperationQuery, Order, OrderBy, Update, View};
+use crate::model::{
+    Alias, Instance, InstanceId, OperationId, OperationKind, OperationStatus, Phase, ProjectId,
+};
 use crate::store::samples::new_instance;
 
 const ORDERS: [OrderBy; 4] = [
@@ -298,4 +301,110 @@ fn cursors_that_do_not_belong_are_refused() {
         let refused = Cursor::parse(text, order, "cursor").unwrap_err();
         assert!(refused.public().contains("cursor"));
     }
+}
+
+const STATUSES: [OperationStatus; 6] = [
+    OperationStatus::Pending,
+    OperationStatus::Running,
+    OperationStatus::Unwinding,
+    OperationStatus::Succeeded,
+    OperationStatus::Failed,
+    OperationStatus::Cancelled,
+];
+
+fn operation(instance: InstanceId, status: OperationStatus, hour: i64) -> OperationBrief {
+    let ended_at = Timestamp::UNIX_EPOCH + hour.hours();
+    OperationBrief {
+        id: OperationId::generate(),
+        instance,
+        project: project(0),
+        kind: OperationKind::Restart,
+        status,
+        finished_at: status.is_terminal().then_some(ended_at),
+    }
+}
+
+#[test]
+fn open_operations_are_as_many_as_in_a_plain_list() {
+    let mut random = StdRng::seed_from_u64(11);
+    let view = View::default();
+    let mut all: Vec<(u64, OperationBrief)> = Vec::new();
+    let instance = InstanceId::generate();
+    let mut most = 0;
+    for version in 2..=800 {
+        let status = *STATUSES.choose(&mut random).unwrap();
+        let mut brief = operation(instance, status, 1);
+        brief.kind = *OperationKind::ALL.choose(&mut random).unwrap();
+        match random.random_range(0..10) {
+            0..4 => {
+                all.push((version, brief));
+                view.apply(version, vec![Update::Operation(brief)]);
+            }
+            at if !all.is_empty() => {
+                let chosen = random.random_range(0..all.len());
+                let (shown_at, shown) = all[chosen];
+                brief.id = shown.id;
+                match at {
+                    4..7 => {
+                        all[chosen] = (version, brief);
+                        view.apply(version, vec![Update::Operation(brief)]);
+                    }
+                    // What comes late changes nothing.
+                    7 => view.apply(shown_at - 1, vec![Update::Operation(brief)]),
+                    8 => view.apply(shown_at - 1, vec![Update::OperationRemoved(shown.id)]),
+                    _ => {
+                        all.swap_remove(chosen);
+                        view.apply(version, vec![Update::OperationRemoved(shown.id)]);
+                        view.apply(shown_at, vec![Update::Operation(brief)]);
+                    }
+                }
+            }
+            _ => {}
+        }
+        let open = view.open_operations();
+        for kind in OperationKind::ALL {
+            let is_open = |(_, brief): &&(u64, OperationBrief)| {
+                brief.kind == kind && !brief.status.is_terminal()
+            };
+            let expected = all.iter().filter(is_open).count();
+            assert_eq!(open.get(&kind).copied().unwrap_or(0), expected, "{kind:?}");
+            let query = OperationQuery {
+                kind: Some(kind),
+                finished: Some(false),
+                ..OperationQuery::default()
+            };
+            assert_eq!(view.operations(&query).total, expected, "{kind:?}");
+            most = most.max(expected);
+        }
+    }
+    assert!(most > 5, "there was something to count");
+}
+
+#[test]
+fn operations_are_forgotten_by_age_and_by_number_and_open_ones_never() {
+    let view = View::default();
+    let (one, other) = (InstanceId::generate(), InstanceId::generate());
+    // The oldest of all, and never over.
+    let mut briefs = vec![operation(one, OperationStatus::Running, 0)];
+    for hour in 1..=5 {
+        briefs.push(operation(one, OperationStatus::Succeeded, hour));
+        briefs.push(operation(other, OperationStatus::Failed, hour));
+    }
+    let updates = briefs.iter().map(|brief| Update::Operation(*brief));
+    view.apply(1, updates.collect());
+    let at = |hour: i64| Timestamp::UNIX_EPOCH + hour.hours();
+    let forgettable = |cutoff, newest| {
+        let ids = view.forgettable_operations(cutoff, newest);
+        ids.into_iter().collect::<BTreeSet<_>>()
+    };
+    let of = |hours: &[i64]| {
+        let ends: Vec<_> = hours.iter().map(|hour| Some(at(*hour))).collect();
+        let ended = briefs.iter().filter(|b| ends.contains(&b.finished_at));
+        ended.map(|brief| brief.id).collect::<BTreeSet<_>>()
+    };
+    assert_eq!(forgettable(Timestamp::MIN, 5), of(&[]));
+    assert_eq!(forgettable(at(3), 5), of(&[1, 2]));
+    assert_eq!(forgettable(Timestamp::MIN, 2), of(&[1, 2, 3]));
+    assert_eq!(forgettable(at(5), 2), of(&[1, 2, 3, 4]));
+    assert_eq!(forgettable(Timestamp::MAX, 0), of(&[1, 2, 3, 4, 5]));
 }

@@ -1,6 +1,9 @@
 //! What is kept: secrets, keys, encodings, purging.
 
 use super::*;
+use crate::model::OperationId;
+use crate::store::repo::purge::KEPT_OPERATIONS;
+use crate::store::view::OperationQuery;
 
 #[tokio::test]
 async fn secrets_are_sealed_and_pass_from_pending_to_current() {
@@ -236,6 +239,49 @@ async fn purging_forgets_what_ended_and_leaves_what_lives() {
     // The key may be used again once its record is gone.
     let again = bench.repo.begin_create(new, create(), Some(key)).await;
     assert!(matches!(again.unwrap(), Begun::New(..)));
+}
+
+#[tokio::test]
+async fn of_each_instance_the_newest_operations_are_kept_and_the_one_that_holds_it() {
+    let bench = Bench::new().await;
+    let other = bench.running("other").await.id;
+    let id = bench.running("busy").await.id;
+    for _ in 0..KEPT_OPERATIONS + 5 {
+        let restart = new_operation(OperationKind::Restart);
+        let (_, restart) = bench.repo.begin(id, restart).await.unwrap();
+        let mut restart = bench.tracked(&restart).await;
+        bench.finish(&mut restart, Outcome::Succeeded).await;
+    }
+    let stop = new_operation(OperationKind::Stop);
+    let (holding, stop) = bench.repo.begin(id, stop).await.unwrap();
+    assert_eq!(holding.operation, Some(stop.id));
+    let newest_first = |repo: &Repo, instance| -> Vec<OperationId> {
+        let query = OperationQuery {
+            instance: Some(instance),
+            ..OperationQuery::default()
+        };
+        let briefs = repo.view().operations(&query).items;
+        briefs.into_iter().map(|brief| brief.id).collect()
+    };
+    let others = newest_first(&bench.repo, other);
+    assert_eq!(others.len(), 1);
+    let before = newest_first(&bench.repo, id);
+    assert_eq!(before.len(), 1 + KEPT_OPERATIONS + 6);
+    assert_eq!(before[0], stop.id);
+
+    // None of them is old.
+    assert_eq!(bench.repo.purge_deleted(Timestamp::MIN).await.unwrap(), 0);
+    let bench = bench.restarted().await;
+    assert_eq!(newest_first(&bench.repo, other), others);
+    let (kept, gone) = before.split_at(1 + KEPT_OPERATIONS);
+    assert_eq!(newest_first(&bench.repo, id), kept);
+    for id in gone {
+        assert!(bench.repo.operation(*id).await.unwrap().is_none());
+    }
+    // What holds the instance can end.
+    let mut stop = bench.tracked(&stop).await;
+    bench.finish(&mut stop, Outcome::Succeeded).await;
+    assert_eq!(bench.phase(id), Phase::Stopped);
 }
 
 #[tokio::test]
