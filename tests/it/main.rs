@@ -20,6 +20,7 @@ mod plugin_swap;
 mod rdb;
 mod rdb_lists;
 mod redis;
+mod redis_shards;
 mod runtime;
 mod sessions;
 mod settings;

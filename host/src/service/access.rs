@@ -56,7 +56,7 @@ impl Control {
     fn check_enforced(&self, instance: &Instance) -> Result<()> {
         let target = self.plugins().target_build(&instance.target_digest)?;
         let bare = |endpoint: &Endpoint| endpoint.inner_port.is_none();
-        if target.description().needs_inner_ports && instance.endpoints.iter().any(bare) {
+        if target.description().needs_inner_ports && instance.ways_in().any(bare) {
             return Err(Error::unsupported(
                 "the database was made before access rules could be enforced: make another one and move the data there",
             ));

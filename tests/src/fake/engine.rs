@@ -73,6 +73,9 @@ impl Engine for FakeEngine {
     }
 
     async fn validate(&self, _: InstanceId, spec: &Spec) -> Result<()> {
+        if spec.shards > 1 && spec.name.as_str().starts_with("whole") {
+            return Err(Error::invalid_field("shards", "cannot be divided", "1"));
+        }
         if spec.version == VERSION {
             return Ok(());
         }
@@ -260,6 +263,7 @@ fn workload(spec: &Spec) -> Workload {
             name: "sql".to_owned(),
             member: "main".to_owned(),
             port: "sql".to_owned(),
+            for_members: false,
         }],
         secrets,
     }

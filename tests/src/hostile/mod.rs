@@ -398,6 +398,7 @@ fn spec(settings: &[(&str, &str)]) -> Spec {
         },
         storage_gb: 1,
         replicas: 1,
+        shards: 1,
         user: None,
         database: None,
         settings: settings
@@ -435,6 +436,7 @@ fn endpoint() -> Endpoint {
         host: "localhost".into(),
         port: 4100,
         inner_port: None,
+        for_members: false,
     }
 }
 
