@@ -251,6 +251,7 @@ mod tests {
             },
             storage_bytes: 1 << 30,
             members: 1,
+            shards: 1,
             user: None,
             database: None,
             settings: Vec::new(),
