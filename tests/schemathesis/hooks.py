@@ -15,8 +15,9 @@ OTHER_PLACES = json.loads(os.environ["BERTH_OTHER_PLACES"])
 # What the key that it asks with is known by.
 OWN_KEY = json.loads(os.environ["BERTH_OWN_KEY"])
 
-# Problems of requests that fit the document: whether these values are right depends on what happened before.
-DEPENDS = {"cursor", "instance"}
+# Problems of requests that fit the document: whether these values are right depends on what happened before, or on another
+# field.
+DEPENDS = {"cursor", "instance", "shards"}
 
 
 @schemathesis.hook

@@ -73,9 +73,6 @@ impl Engine for FakeEngine {
     }
 
     async fn validate(&self, _: InstanceId, spec: &Spec) -> Result<()> {
-        if spec.shards > 1 && spec.name.as_str().starts_with("whole") {
-            return Err(Error::invalid_field("shards", "cannot be divided", "1"));
-        }
         if spec.version == VERSION {
             return Ok(());
         }
