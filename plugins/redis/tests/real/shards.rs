@@ -223,7 +223,7 @@ fn strangers_are_not_heard(version: &str, server: &Server) {
     ];
     let mut friend = Caller::at(&address, Some(own));
     for stranger in [None, Some([&*other.0, &*other.1])] {
-        Caller::at(&address, stranger).is_sent_away(server);
+        Caller::at(&address, stranger).must_be_sent_away(server);
     }
     assert!(
         friend.is_there(),
@@ -273,7 +273,7 @@ impl Caller {
     }
 
     /// Wait until the other side has ended it.
-    fn is_sent_away(self, server: &Server) {
+    fn must_be_sent_away(self, server: &Server) {
         let caller = RefCell::new(self);
         server.until(|| {
             if caller.borrow_mut().is_there() {
