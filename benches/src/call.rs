@@ -112,6 +112,7 @@ fn spec() -> Spec {
         },
         storage_gb: 10,
         replicas: 1,
+        shards: 1,
         user: None,
         database: None,
         settings: [("do".to_owned(), "echo".to_owned())]

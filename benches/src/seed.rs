@@ -106,6 +106,7 @@ fn instance(number: usize) -> NewInstance {
             },
             storage_gb: 10,
             replicas: 1,
+            shards: 1,
             user: None,
             database: None,
             settings: Vec::new(),
@@ -191,6 +192,7 @@ fn workload() -> Workload {
             name: "sql".into(),
             member: "main-0".into(),
             port: "sql".into(),
+            for_members: false,
         }],
         secrets: vec![SecretRequest {
             name: "app".into(),
@@ -222,5 +224,6 @@ fn endpoint(number: usize) -> Endpoint {
         host: "127.0.0.1".into(),
         port: u16::try_from(20_000 + number % 10_000).expect("below 30 000"),
         inner_port: None,
+        for_members: false,
     }
 }

@@ -237,6 +237,7 @@ fn spec() -> Spec {
         },
         storage_gb: 10,
         replicas: 1,
+        shards: 1,
         user: None,
         database: None,
         settings: Vec::new(),

@@ -1,6 +1,6 @@
 //! Short ways to write the parts of a workload.
 
-use crate::types::{Command, File, NodeSize, SecretKind, SecretRequest, Spec};
+use crate::types::{Command, EndpointPlan, File, NodeSize, SecretKind, SecretRequest, Spec};
 
 impl Command {
     /// A program by its logical name, in a version, without arguments and with an empty environment.
@@ -55,6 +55,19 @@ impl File {
     }
 }
 
+impl EndpointPlan {
+    /// A way in for clients, of the port's name.
+    pub fn for_clients(member: impl Into<String>, port: impl Into<String>) -> Self {
+        let port = port.into();
+        Self {
+            name: port.clone(),
+            member: member.into(),
+            port,
+            for_members: false,
+        }
+    }
+}
+
 impl SecretRequest {
     /// Random letters and digits, of this length (16 to 128).
     pub fn password(name: impl Into<String>, length: u32) -> Self {
@@ -64,7 +77,7 @@ impl SecretRequest {
         }
     }
 
-    /// A private CA and a server certificate for the endpoints, valid for this many days.
+    /// A private CA and a certificate for the endpoints, valid for this many days.
     pub fn certificate(name: impl Into<String>, days: u32) -> Self {
         Self {
             name: name.into(),
@@ -87,6 +100,7 @@ impl Spec {
             },
             storage_bytes,
             members: 1,
+            shards: 1,
             user: None,
             database: None,
             settings: Vec::new(),

@@ -5,7 +5,7 @@ use crate::types::{FieldProblem, Spec};
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 
-/// What the servers of an engine need, where each instance has one member.
+/// What the servers of an engine need, where each instance has one member, or each shard of one.
 pub struct Needs<'a> {
     /// What people call the product.
     pub product: &'a str,
@@ -15,6 +15,8 @@ pub struct Needs<'a> {
     pub memory_bytes: u64,
     /// The least storage, in whole GiB.
     pub storage_bytes: u64,
+    /// Whether it can divide its data over shards.
+    pub can_shard: bool,
 }
 
 impl Needs<'_> {
@@ -37,6 +39,12 @@ impl Needs<'_> {
             "members",
             "high availability is not there yet",
             "1".into(),
+        );
+        refuse(
+            spec.shards != 1 && !self.can_shard,
+            "shards",
+            &format!("{} cannot divide its data over shards", self.product),
+            "1, or leave it out".into(),
         );
         refuse(
             spec.node.memory_bytes < self.memory_bytes,

@@ -411,7 +411,7 @@ fn wanted(name: &str, class: &str) -> Value {
 }
 
 /// Have these rules, and wait until they are in force.
-async fn set(host: &Host, uuid: &str, networks: &[&str]) {
+pub async fn set(host: &Host, uuid: &str, networks: &[&str]) {
     change(host, "PUT", uuid, networks).await;
 }
 

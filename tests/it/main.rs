@@ -21,6 +21,7 @@ mod programs;
 mod rdb;
 mod rdb_lists;
 mod redis;
+mod redis_shards;
 mod runtime;
 mod sessions;
 mod settings;

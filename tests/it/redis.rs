@@ -18,10 +18,10 @@ use crate::rdb::installed;
 const PASSWORD: &str = "Correct-horse-7!";
 
 /// A user at an endpoint, with what vouches for it.
-struct Client {
-    uri: String,
+pub struct Client {
+    pub uri: String,
     /// None trusts everybody.
-    ca: Option<PathBuf>,
+    pub ca: Option<PathBuf>,
 }
 
 #[tokio::test]
@@ -230,7 +230,7 @@ async fn settings(host: &Host, path: &str, client: &Client) {
     assert_eq!(status, 400, "{why}");
 }
 
-async fn set(host: &Host, path: &str, wanted: &Value) {
+pub async fn set(host: &Host, path: &str, wanted: &Value) {
     let (status, said) = rdb(host, "PUT", &format!("{path}/settings"), wanted).await;
     assert_eq!(status, 200, "{said}");
     wait_for("the settings to be taken", async || {
@@ -269,7 +269,7 @@ async fn killed(host: &Host, data: &DataDir, id: &str, client: &Client) {
     assert_eq!(length.await, "100");
 }
 
-async fn client(host: &Host, data: &DataDir, path: &str, given: &Value) -> Client {
+pub async fn client(host: &Host, data: &DataDir, path: &str, given: &Value) -> Client {
     let (status, shown) = rdb(host, "GET", &format!("{path}/certificate"), &Value::Null).await;
     assert_eq!(status, 200, "{shown}");
     let pem = BASE64_STANDARD
@@ -288,7 +288,7 @@ impl Client {
         }
     }
 
-    fn unsure(given: &Value) -> Self {
+    pub fn unsure(given: &Value) -> Self {
         Self {
             ca: None,
             ..Self::of(given, Path::new(""))
@@ -296,14 +296,14 @@ impl Client {
     }
 
     /// With other credentials.
-    fn by(&self, given: &Value) -> Self {
+    pub fn by(&self, given: &Value) -> Self {
         Self {
             ca: self.ca.clone(),
             ..Self::unsure(given)
         }
     }
 
-    fn with(&self, from: &str, to: &str) -> Self {
+    pub fn with(&self, from: &str, to: &str) -> Self {
         Self {
             uri: self.uri.replace(from, to),
             ca: self.ca.clone(),
@@ -311,13 +311,19 @@ impl Client {
     }
 
     /// What the server's own client says; its status is that of the command.
-    fn ask(&self, command: &[&str]) -> Result<String, String> {
+    pub fn ask(&self, command: &[&str]) -> Result<String, String> {
+        self.ask_by(&[], command)
+    }
+
+    /// The same with more options.
+    pub fn ask_by(&self, options: &[&str], command: &[&str]) -> Result<String, String> {
         let output = Command::new(cli().expect("redis-cli"))
             .args(["-u", &self.uri, "-e", "--no-auth-warning"])
             .args(match &self.ca {
                 Some(ca) => vec!["--cacert".as_ref(), ca.as_os_str()],
                 None => vec!["--insecure".as_ref()],
             })
+            .args(options)
             .args(command)
             .output()
             .expect("redis-cli runs");
@@ -350,7 +356,7 @@ async fn python(client: &Client) {
 }
 
 /// The client of the newest that is installed.
-fn cli() -> Option<PathBuf> {
+pub fn cli() -> Option<PathBuf> {
     let home = PathBuf::from(std::env::var_os("HOME").unwrap_or_default());
     let own = home.join(".local/share/berth/servers");
     [PathBuf::from("/opt/berth/servers"), own]

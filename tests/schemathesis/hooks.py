@@ -17,7 +17,7 @@ OWN_KEY = json.loads(os.environ["BERTH_OWN_KEY"])
 
 # Problems of requests that fit the document: whether these values are right depends on what happened before, or on
 # another field, as the version does on the engine.
-DEPENDS = {"cursor", "instance", "version"}
+DEPENDS = {"cursor", "instance", "shards", "version"}
 
 
 @schemathesis.hook

@@ -213,6 +213,7 @@ impl Node {
                 },
                 storage_gb: 10,
                 replicas: 1,
+                shards: 1,
                 user: None,
                 database: None,
                 settings: Vec::new(),

@@ -63,6 +63,9 @@ impl Provisioning for Memcached {
         if spec.members != 1 {
             problems.push(FieldProblem::new("members", "a cache has one member", "1"));
         }
+        if spec.shards != 1 {
+            problems.push(FieldProblem::new("shards", "a cache is not divided", "1"));
+        }
         if spec.user.is_some() || spec.database.is_some() || !spec.settings.is_empty() {
             let reason = "user, database and settings cannot be chosen";
             problems.push(FieldProblem::new("settings", reason, "none"));
@@ -101,11 +104,7 @@ impl Provisioning for Memcached {
                     grace_ms: 5000,
                 },
             }],
-            endpoints: vec![EndpointPlan {
-                name: PORT.into(),
-                member: MEMBER.into(),
-                port: PORT.into(),
-            }],
+            endpoints: vec![EndpointPlan::for_clients(MEMBER, PORT)],
             secrets: vec![SecretRequest {
                 name: SECRET.into(),
                 kind: SecretKind::Password(32),
@@ -252,6 +251,7 @@ mod tests {
             },
             storage_bytes: 1 << 30,
             members: 1,
+            shards: 1,
             user: None,
             database: None,
             settings: Vec::new(),
@@ -274,7 +274,8 @@ mod tests {
     fn what_it_cannot_do_is_refused() {
         let mut spec = spec();
         spec.members = 3;
+        spec.shards = 3;
         spec.version = "1.5".into();
-        assert!(matches!(Memcached::validate(spec), Err(Error::Invalid(all)) if all.len() == 2));
+        assert!(matches!(Memcached::validate(spec), Err(Error::Invalid(all)) if all.len() == 3));
     }
 }

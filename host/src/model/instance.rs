@@ -1,5 +1,7 @@
 //! An instance: what was asked for, where it stands, how it is reached.
 
+use std::ops::RangeInclusive;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -66,8 +68,13 @@ pub struct Spec {
     pub engine: String,
     pub version: String,
     pub size: NodeSize,
+    /// Of each member.
     pub storage_gb: u32,
+    /// How many members have the same data.
     pub replicas: u32,
+    /// Over how many shards the data are divided, each of so many members. 1 where they are not.
+    #[schema(minimum = 1, maximum = 16)]
+    pub shards: u32,
     pub user: Option<String>,
     pub database: Option<String>,
     /// Settings chosen by the caller, by name.
@@ -76,7 +83,21 @@ pub struct Spec {
     pub init_settings: Vec<(String, String)>,
 }
 
-/// A way in for clients, as it exists.
+/// Into how many shards data can be divided: with fewer than three, none could be told from one that is cut off.
+pub const SHARDS: RangeInclusive<u32> = 3..=16;
+
+impl Spec {
+    /// Of all members together.
+    pub fn total_storage_gb(&self) -> u64 {
+        u64::from(self.storage_gb) * u64::from(self.replicas) * u64::from(self.shards)
+    }
+
+    pub fn is_sharded(&self) -> bool {
+        self.shards > 1
+    }
+}
+
+/// A way in, as it exists.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Endpoint {
     pub name: String,
@@ -84,13 +105,15 @@ pub struct Endpoint {
     pub port_name: String,
     /// Address the server side binds.
     pub bind_address: String,
-    /// What clients are told.
+    /// What those are told who come in here.
     pub host: String,
     #[schema(minimum = 1, maximum = 65535)]
     pub port: u16,
     /// The port of the machine that is the member's own, where the target puts a proxy in front of it.
     #[schema(minimum = 1, maximum = 65535)]
     pub inner_port: Option<u16>,
+    /// Members of the database come in here, on the machine itself, and no clients.
+    pub for_members: bool,
 }
 
 /// An instance's name: 1 to 63 letters, digits, spaces, `.`, `_` and `-`, beginning with a letter.
@@ -182,6 +205,12 @@ impl Instance {
 
     pub fn phase(&self) -> Phase {
         self.phase
+    }
+
+    /// Where clients come in.
+    pub fn ways_in(&self) -> impl Iterator<Item = &Endpoint> {
+        let endpoints = self.endpoints.iter();
+        endpoints.filter(|endpoint| !endpoint.for_members)
     }
 
     /// Begin an operation on it. Refused when the phase does not allow it.

@@ -68,6 +68,9 @@ pub struct EndpointPlan {
     pub name: String,
     pub member: String,
     pub port: String,
+    /// Members come in here, and no clients.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub for_members: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

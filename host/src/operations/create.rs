@@ -1,8 +1,6 @@
 //! Creation: from an accepted request to a database that accepts its first user. Undone, it leaves
 //! nothing but its record.
 
-use std::iter::repeat;
-
 use serde::{Deserialize, Serialize};
 
 use super::delete::stop;
@@ -12,6 +10,9 @@ use super::workflow::{Context, OnFailure, StepResult, Stop, Workflow};
 use crate::model::instance::Endpoint;
 use crate::model::workload::{EndpointPlan, Workload};
 use crate::store::repo::Changes;
+
+/// Where members of an instance reach each other: all of them run on the machine that the host runs on.
+const AMONG_MEMBERS: &str = "127.0.0.1";
 
 pub enum Create {}
 
@@ -126,10 +127,11 @@ async fn reserve(context: &Context<'_>) -> StepResult {
     context.reserve_uid().await?;
     let count = workload.endpoints.len();
     let described = target.description();
+    let is_fronted = |plan: &EndpointPlan| described.needs_inner_ports && !plan.for_members;
     // First those of the endpoints, then those of the members behind them.
     let (ports, inner) = if described.needs_host_ports {
-        let each = if described.needs_inner_ports { 2 } else { 1 };
-        let mut ports = context.reserve_ports(count * each).await?;
+        let fronted = workload.endpoints.iter().filter(|plan| is_fronted(plan));
+        let mut ports = context.reserve_ports(count + fronted.count()).await?;
         let inner = ports.split_off(count.min(ports.len()));
         (ports, inner)
     } else {
@@ -139,16 +141,26 @@ async fn reserve(context: &Context<'_>) -> StepResult {
             .map(|plan| own_port(&workload, plan));
         (own.collect::<Result<Vec<u16>, Stop>>()?, Vec::new())
     };
-    let inner = inner.into_iter().map(Some).chain(repeat(None));
-    let endpoints = workload.endpoints.iter().zip(ports).zip(inner);
-    let endpoints = endpoints.map(|((plan, port), inner_port)| Endpoint {
-        name: plan.name.clone(),
-        member: plan.member.clone(),
-        port_name: plan.port.clone(),
-        bind_address: context.config.endpoint_address.to_string(),
-        host: context.config.public_address.clone(),
-        port,
-        inner_port,
+    let mut inner = inner.into_iter();
+    let endpoints = workload.endpoints.iter().zip(ports);
+    let endpoints = endpoints.map(|(plan, port)| {
+        let (bind_address, host) = if plan.for_members {
+            (AMONG_MEMBERS.to_owned(), AMONG_MEMBERS.to_owned())
+        } else {
+            let config = context.config;
+            let bound = config.endpoint_address.to_string();
+            (bound, config.public_address.clone())
+        };
+        Endpoint {
+            name: plan.name.clone(),
+            member: plan.member.clone(),
+            port_name: plan.port.clone(),
+            bind_address,
+            host,
+            port,
+            inner_port: if is_fronted(plan) { inner.next() } else { None },
+            for_members: plan.for_members,
+        }
     });
     Ok(Changes {
         endpoints: Some(endpoints.collect()),

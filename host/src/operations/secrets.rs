@@ -118,7 +118,11 @@ fn certificate(
     server = validity(server, days, now)?;
     server.use_authority_key_identifier_extension = true;
     server.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    // Members of one instance know each other by it, at either end.
+    server.extended_key_usages = vec![
+        ExtendedKeyUsagePurpose::ServerAuth,
+        ExtendedKeyUsagePurpose::ClientAuth,
+    ];
     server
         .distinguished_name
         .push(DnType::CommonName, format!("Berth database {instance}"));
@@ -183,6 +187,7 @@ mod tests {
             host: host.to_owned(),
             port: 20_000,
             inner_port: None,
+            for_members: false,
         }
     }
 

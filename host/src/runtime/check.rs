@@ -16,6 +16,7 @@ use super::placeholder::{self, Placeholder};
 use super::programs::is_version;
 
 const MEMBERS: usize = 16;
+/// For clients. For members there may be as many again.
 const ENDPOINTS: usize = 16;
 const SECRETS: usize = 32;
 const FILES: usize = 64;
@@ -70,12 +71,22 @@ impl Plan<'_> {
     fn check(&self) -> Checked {
         let plan = self.workload;
         counted("members", plan.members.len(), 1, MEMBERS)?;
-        counted("endpoints", plan.endpoints.len(), 1, ENDPOINTS)?;
+        let inner = plan.endpoints.iter().filter(|e| e.for_members).count();
+        let outer = plan.endpoints.len() - inner;
+        counted("endpoints for clients", outer, 1, ENDPOINTS)?;
+        counted("endpoints for members", inner, 0, ENDPOINTS)?;
         counted("secrets", plan.secrets.len(), 0, SECRETS)?;
         named("member", plan.members.iter().map(|m| &*m.name), 20)?;
         named("endpoint", plan.endpoints.iter().map(|e| &*e.name), 20)?;
         named("secret", plan.secrets.iter().map(|s| &*s.name), 32)?;
+        let mut taken = BTreeSet::new();
         for endpoint in &plan.endpoints {
+            if !taken.insert((&endpoint.member, &endpoint.port)) {
+                return Err(format!(
+                    "endpoint `{}` leads to a port that another one leads to",
+                    endpoint.name
+                ));
+            }
             let behind = plan.members.iter().find(|m| m.name == endpoint.member);
             if !behind.is_some_and(|m| m.ports.iter().any(|p| p.name == endpoint.port)) {
                 return Err(format!(
@@ -268,7 +279,7 @@ impl Plan<'_> {
                 Placeholder::Port(name) | Placeholder::Listen(name) => {
                     member.ports.iter().any(|p| p.name == name)
                 }
-                Placeholder::Endpoint(name) => {
+                Placeholder::Endpoint(name, _) => {
                     self.workload.endpoints.iter().any(|e| e.name == name)
                 }
                 Placeholder::Secret(_) if !sensitive => {

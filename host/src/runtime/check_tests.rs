@@ -67,6 +67,7 @@ fn plan() -> Workload {
             name: "sql".into(),
             member: "main".into(),
             port: "sql".into(),
+            for_members: false,
         }],
         secrets: vec![
             SecretRequest {
@@ -93,6 +94,38 @@ fn refused(change: impl FnOnce(&mut Workload)) -> String {
 #[test]
 fn a_sound_plan_is_taken() {
     workload(&plan(), &manifest(), DATA.as_ref()).unwrap();
+}
+
+#[test]
+fn a_way_for_members_is_beside_those_for_clients() {
+    let mut both = plan();
+    both.members[0].ports.push(Port {
+        name: "bus".into(),
+        number: 4001,
+        socket: None,
+    });
+    both.endpoints.push(EndpointPlan {
+        name: "bus".into(),
+        port: "bus".into(),
+        for_members: true,
+        ..both.endpoints[0].clone()
+    });
+    both.members[0]
+        .main
+        .args
+        .push("${endpoint:bus.port}".into());
+    workload(&both, &manifest(), DATA.as_ref()).unwrap();
+    refused(|p| p.endpoints[0].for_members = true);
+    let twice = refused(|p| {
+        let twin = EndpointPlan {
+            name: "twin".into(),
+            for_members: true,
+            ..p.endpoints[0].clone()
+        };
+        p.endpoints.push(twin);
+    });
+    assert!(twice.contains("another one leads to"), "{twice}");
+    refused(|p| p.endpoints = vec![p.endpoints[0].clone(); ENDPOINTS + 1]);
 }
 
 #[test]

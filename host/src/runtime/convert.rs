@@ -72,6 +72,7 @@ pub(super) fn spec(id: InstanceId, slug: String, spec: &Spec) -> wit::Spec {
         },
         storage_bytes: u64::from(spec.storage_gb) * GIB,
         members: spec.replicas,
+        shards: spec.shards,
         user: spec.user.clone(),
         database: spec.database.clone(),
         settings: settings(&spec.settings),
@@ -128,6 +129,7 @@ pub(super) fn endpoint(endpoint: &Endpoint) -> wit::Endpoint {
         host: endpoint.host.clone(),
         port: endpoint.port,
         inner_port: endpoint.inner_port,
+        for_members: endpoint.for_members,
     }
 }
 
@@ -326,6 +328,7 @@ pub(super) fn workload(planned: wit::Workload) -> Workload {
                 name: endpoint.name,
                 member: endpoint.member,
                 port: endpoint.port,
+                for_members: endpoint.for_members,
             })
             .collect(),
         secrets: planned
@@ -400,6 +403,7 @@ pub(super) fn workload_out(workload: &Workload) -> wit::Workload {
                 name: endpoint.name.clone(),
                 member: endpoint.member.clone(),
                 port: endpoint.port.clone(),
+                for_members: endpoint.for_members,
             })
             .collect(),
         secrets: workload

@@ -10,8 +10,16 @@ pub(super) enum Placeholder<'a> {
     File(&'a str),
     Port(&'a str),
     Listen(&'a str),
-    Endpoint(&'a str),
+    Endpoint(&'a str, Part),
     Secret(&'a str),
+}
+
+/// What of an endpoint is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    Whole,
+    Host,
+    Port,
 }
 
 /// The placeholders of a text, in order; an error where there is one that nobody would fill in.
@@ -56,7 +64,12 @@ impl<'a> Placeholder<'a> {
             "file" => Some(Self::File(name)),
             "port" => Some(Self::Port(name)),
             "listen" => Some(Self::Listen(name)),
-            "endpoint" => Some(Self::Endpoint(name)),
+            "endpoint" => match name.split_once('.') {
+                None => Some(Self::Endpoint(name, Part::Whole)),
+                Some((name, "host")) => Some(Self::Endpoint(name, Part::Host)),
+                Some((name, "port")) => Some(Self::Endpoint(name, Part::Port)),
+                Some(_) => None,
+            },
             "secret" => Some(Self::Secret(name)),
             _ => None,
         }
@@ -71,7 +84,9 @@ impl fmt::Display for Placeholder<'_> {
             Self::File(name) => write!(f, "${{file:{name:.64}}}"),
             Self::Port(name) => write!(f, "${{port:{name:.64}}}"),
             Self::Listen(name) => write!(f, "${{listen:{name:.64}}}"),
-            Self::Endpoint(name) => write!(f, "${{endpoint:{name:.64}}}"),
+            Self::Endpoint(name, Part::Whole) => write!(f, "${{endpoint:{name:.64}}}"),
+            Self::Endpoint(name, Part::Host) => write!(f, "${{endpoint:{name:.64}.host}}"),
+            Self::Endpoint(name, Part::Port) => write!(f, "${{endpoint:{name:.64}.port}}"),
             Self::Secret(name) => write!(f, "${{secret:{name:.64}}}"),
         }
     }
@@ -95,6 +110,10 @@ mod tests {
             all("${secret:tls.key}").unwrap(),
             [Placeholder::Secret("tls.key")]
         );
+        assert_eq!(
+            all("${endpoint:a}${endpoint:a.host}${endpoint:a.port}").unwrap(),
+            [Part::Whole, Part::Host, Part::Port].map(|part| Placeholder::Endpoint("a", part))
+        );
         assert_eq!(all("plain }").unwrap(), []);
     }
 
@@ -106,6 +125,8 @@ mod tests {
             "${volume}",
             "${Volume:data}",
             "a ${run} ${x:y}",
+            "${endpoint:a.name}",
+            "${endpoint:a.host.port}",
         ] {
             assert!(all(bad).is_err(), "{bad}");
         }

@@ -57,7 +57,7 @@ impl Control {
 
 /// An instance from before its target stood in front of it serves its endpoints itself: nobody would keep anybody out.
 fn check_enforced(target: &TargetDescription, endpoints: &[Endpoint]) -> Result<()> {
-    let bare = |endpoint: &Endpoint| endpoint.inner_port.is_none();
+    let bare = |endpoint: &Endpoint| !endpoint.for_members && endpoint.inner_port.is_none();
     if target.needs_inner_ports && endpoints.iter().any(bare) {
         return Err(Error::unsupported(
             "the database was made before access rules could be enforced: make another one and move the data there",
@@ -152,11 +152,17 @@ mod tests {
             host: "127.0.0.1".into(),
             port: 20_000,
             inner_port,
+            for_members: false,
+        };
+        let bus = Endpoint {
+            for_members: true,
+            ..endpoint(None)
         };
         let both = [endpoint(Some(20_001)), endpoint(None)];
         let refused = check_enforced(&target(true), &both).unwrap_err();
         assert!(refused.public().contains("make another one"), "{refused}");
         assert!(check_enforced(&target(true), &both[..1]).is_ok());
+        assert!(check_enforced(&target(true), &[endpoint(Some(20_001)), bus]).is_ok());
         // Another kind of target enforces them in its own way.
         assert!(check_enforced(&target(false), &both).is_ok());
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Caller, Control, settings, unbroken};
-use crate::model::instance::{Name, NewInstance, Spec};
+use crate::model::instance::{Name, NewInstance, SHARDS, Spec};
 use crate::model::plugin::Secrets;
 use crate::model::policy::Policy;
 use crate::model::setting::Settings;
@@ -26,6 +26,7 @@ pub struct Draft {
     pub region: Option<String>,
     pub storage_gb: Option<i64>,
     pub replicas: Option<i64>,
+    pub shards: Option<i64>,
     /// Where it shall belong; the caller's own project when it is not said.
     pub project: Option<ProjectId>,
     /// First user, with a password that the caller chose.
@@ -93,7 +94,7 @@ impl Control {
             let login = engine.first_login(id, &new.spec).await?;
             secrets.insert(login.secret, password);
         }
-        let promise = self.promise(project, new.spec.storage_gb)?;
+        let promise = self.promise(project, &new.spec)?;
         let operation = self
             .executor()
             .new_operation(OperationKind::Create, caller.request_id.as_deref());
@@ -150,6 +151,7 @@ impl Control {
             let reason = "high availability is not there yet";
             problems.add("replicas", reason, "1, or leave it out");
         }
+        let shards = problems.shards(draft.shards);
         let engine = match draft.engine.as_deref() {
             Some(engine) => self.find_engine(engine, &mut problems)?,
             None => None,
@@ -210,6 +212,7 @@ impl Control {
             size,
             storage_gb,
             replicas: 1,
+            shards,
             user,
             database: None,
             settings: Vec::new(),
@@ -285,6 +288,20 @@ impl Problems {
 
     fn take<T>(&mut self, result: Result<T, FieldProblem>) -> Option<T> {
         result.map_err(|problem| self.0.push(problem)).ok()
+    }
+
+    /// Whether the engine can divide its data is its own to say.
+    fn shards(&mut self, asked: Option<i64>) -> u32 {
+        let wanted = asked.map_or(Ok(1), u32::try_from);
+        match wanted {
+            Ok(shards) if shards == 1 || SHARDS.contains(&shards) => shards,
+            Ok(_) | Err(_) => {
+                let (least, most) = SHARDS.into_inner();
+                let help = format!("{least} to {most}, or leave it out");
+                self.add("shards", "is no number of shards that there can be", &help);
+                1
+            }
+        }
     }
 
     fn name(&mut self, text: &str) -> Option<Name> {

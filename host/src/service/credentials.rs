@@ -168,7 +168,7 @@ impl Access {
     }
 
     fn endpoint(&self) -> Result<&Endpoint> {
-        self.instance.endpoints.first().ok_or_else(|| {
+        self.instance.ways_in().next().ok_or_else(|| {
             Error::internal(format!("{} runs without an endpoint", self.instance.id))
         })
     }

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use super::Control;
+use crate::model::instance::Spec;
 use crate::model::project::Project;
 use crate::model::{Error, ProjectId, Result};
 
@@ -42,8 +43,8 @@ impl Control {
         }
     }
 
-    pub(super) fn promise(&self, project: &Project, storage_gb: u32) -> Result<Promise> {
-        let storage_gb = u64::from(storage_gb);
+    pub(super) fn promise(&self, project: &Project, spec: &Spec) -> Result<Promise> {
+        let storage_gb = spec.total_storage_gb();
         let book = &self.0.promised;
         let mut amounts = book.0.lock().unwrap_or_else(PoisonError::into_inner);
         let promised = amounts.entry(project.id).or_default();
@@ -61,8 +62,13 @@ impl Control {
         if let Some(most) = project.max_storage_gb
             && storage + storage_gb > most
         {
+            let each = if spec.is_sharded() {
+                format!(" (shards: {} of {} GB)", spec.shards, spec.storage_gb)
+            } else {
+                String::new()
+            };
             return Err(Error::quota(format!(
-                "the project may have {most} GB of storage and has {storage} GB; {storage_gb} GB more is too much"
+                "the project may have {most} GB of storage and has {storage} GB; {storage_gb} GB more{each} is too much"
             )));
         }
         promised.instances += 1;

@@ -64,6 +64,7 @@ async fn create(repo: &Repo, project: ProjectId, number: usize) {
                     host: "127.0.0.1".into(),
                     port: 20_000,
                     inner_port: None,
+                    for_members: false,
                 }]);
             }
             2 => {

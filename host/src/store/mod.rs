@@ -89,7 +89,7 @@ pub trait Store: Send + Sync {
 }
 
 impl Commit {
-    pub const MAX_WRITES: usize = 32;
+    pub const MAX_WRITES: usize = 64;
     pub const MAX_VALUE_BYTES: usize = 96 << 10;
 
     /// What no backend may be asked: too much, or a key written or expected twice.

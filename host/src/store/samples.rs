@@ -20,6 +20,7 @@ pub fn new_instance(name: &str) -> NewInstance {
             },
             storage_gb: 50,
             replicas: 1,
+            shards: 1,
             user: Some("app_user".to_owned()),
             database: Some(name.replace('-', "_")),
             settings: Vec::new(),

@@ -52,8 +52,14 @@ pub fn volumes(usage: &[VolumeUsage]) -> Condition {
         .filter_map(|volume| {
             let percent = volume.used_bytes.saturating_mul(100) / volume.size_bytes.max(1);
             let name = &volume.volume;
+            let alone = usage.iter().all(|other| other.member == volume.member);
+            let of = if alone {
+                String::new()
+            } else {
+                format!(" of \"{}\"", volume.member)
+            };
             (percent >= NEARLY_FULL_PERCENT)
-                .then(|| format!("volume \"{name}\" is {percent} % full"))
+                .then(|| format!("volume \"{name}\"{of} is {percent} % full"))
         })
         .collect();
     from_problems(&[], &full)

@@ -4,7 +4,7 @@
 //! service for the host's process capability (`render`). Those are pure; only `target` and `rules` act.
 //! Members listen on the loopback. In front of them stands one proxy for each instance (`proxy`), which binds the
 //! endpoints, lets in who may connect (`rules`), and passes bytes on. Endpoints without an inner port were made
-//! before there was one: their members bind them themselves.
+//! before there was one, or are for other members of the same instance: their members bind them themselves.
 
 mod layout;
 mod proxy;

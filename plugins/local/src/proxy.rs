@@ -232,6 +232,7 @@ mod tests {
             host: "db.example.com".into(),
             port: 20_001,
             inner_port,
+            for_members: false,
         }
     }
 
@@ -249,6 +250,14 @@ mod tests {
     fn only_endpoints_with_an_inner_port_have_a_proxy() {
         let old = [endpoint("127.0.0.1", None)];
         assert!(Proxy::of("/r", &old).unwrap().is_none());
+        let members = Endpoint {
+            name: "bus".into(),
+            for_members: true,
+            ..endpoint("127.0.0.1", None)
+        };
+        let both = [endpoint("127.0.0.1", Some(20_002)), members];
+        let text = Proxy::of("/r", &both).unwrap().unwrap().config().content;
+        assert!(text.contains("backend sql") && !text.contains("bus"));
         let odd = [endpoint("localhost", Some(1))];
         assert!(Proxy::of("/r", &odd).is_err());
     }

@@ -127,11 +127,17 @@ impl Place<'_> {
                 .map(|_| self.path(&layout::file(&member.name, name))),
             "port" => self.port(name).map(|port| self.number(port).to_string()),
             "listen" => self.port(name).map(|port| self.listen(port).to_owned()),
-            "endpoint" => self
-                .endpoints
-                .iter()
-                .find(|endpoint| endpoint.name == name)
-                .map(|endpoint| join(&endpoint.host, endpoint.port)),
+            "endpoint" => {
+                let (name, part) = name.split_once('.').unwrap_or((name, ""));
+                let mut endpoints = self.endpoints.iter();
+                let endpoint = endpoints.find(|endpoint| endpoint.name == name);
+                endpoint.and_then(|endpoint| match part {
+                    "" => Some(join(&endpoint.host, endpoint.port)),
+                    "host" => Some(endpoint.host.clone()),
+                    "port" => Some(endpoint.port.to_string()),
+                    _ => None,
+                })
+            }
             _ => None,
         };
         value.ok_or_else(|| unknown(kind, name))
@@ -213,7 +219,10 @@ mod tests {
                 tasks: vec![Command::new("fill", "7").arg("${volume:data}")],
             }),
             files: vec![
-                File::plain("conf", "public = ${endpoint:sql}\nliteral = $${run}\n"),
+                File::plain(
+                    "conf",
+                    "public = ${endpoint:sql}\nsaid = ${endpoint:sql.host} ${endpoint:sql.port}\nliteral = $${run}\n",
+                ),
                 File::sensitive("key", "${secret:tls.key}"),
             ],
             volumes: vec![Volume {
@@ -249,6 +258,7 @@ mod tests {
             host: host.into(),
             port: 20_001,
             inner_port: None,
+            for_members: false,
         }
     }
 
@@ -303,7 +313,7 @@ mod tests {
         assert_eq!(files[0].path, "node-0/files/conf");
         assert_eq!(
             files[0].content,
-            "public = db.example.com:20001\nliteral = ${run}\n"
+            "public = db.example.com:20001\nsaid = db.example.com 20001\nliteral = ${run}\n"
         );
         assert!(!files[0].sensitive);
         assert_eq!(files[1].content, "KEY ${run}");
@@ -337,6 +347,8 @@ mod tests {
             "${file:other}",
             "${port:x}",
             "${endpoint:x}",
+            "${endpoint:x.host}",
+            "${endpoint:sql.name}",
             "${run:x}",
         ] {
             let result = with(|m, _| m.main.args.push(bad.into()), |place| place.service());
@@ -361,6 +373,18 @@ mod tests {
         // Clients are told the endpoint all the same.
         assert!(files[0].content.contains("public = db.example.com:20001"));
         assert!(matches!(&dials[0].1, Dial::Tcp(at) if at == "127.0.0.1:20002"));
+    }
+
+    #[test]
+    fn what_is_for_members_is_bound_as_it_is_told() {
+        let service = with(
+            |_, endpoint| {
+                *endpoint = self::endpoint("127.0.0.1", "127.0.0.1");
+                endpoint.for_members = true;
+            },
+            |place| place.service(),
+        );
+        assert_eq!(service.unwrap().main.args[2], "--at=127.0.0.1:20001");
     }
 
     #[test]

@@ -40,11 +40,7 @@ const STOP_GRACE_MS: u32 = 90_000;
 pub fn workload(spec: &Spec) -> Workload {
     Workload {
         members: vec![member(spec)],
-        endpoints: vec![EndpointPlan {
-            name: PORT.into(),
-            member: MEMBER.into(),
-            port: PORT.into(),
-        }],
+        endpoints: vec![EndpointPlan::for_clients(MEMBER, PORT)],
         secrets: vec![
             // Manual, security.keyFile: 6 to 1024 characters of base64.
             SecretRequest::password(KEY_SECRET, 96),

@@ -153,6 +153,7 @@ fn problems(spec: &Spec) -> Vec<FieldProblem> {
         versions: &catalog::labels(),
         memory_bytes: MINIMUM_MEMORY,
         storage_bytes: MINIMUM_STORAGE,
+        can_shard: false,
     };
     let mut found = needs.problems(spec);
     found.extend(settings::problems(spec));
@@ -185,6 +186,7 @@ mod tests {
     fn all_that_is_wrong_is_said_at_once() {
         let mut spec = spec("5.0");
         spec.members = 3;
+        spec.shards = 3;
         spec.node.memory_bytes = 1;
         spec.storage_bytes = 1;
         spec.user = Some("__system".into());
@@ -192,13 +194,14 @@ mod tests {
         let all = [
             "version",
             "members",
+            "shards",
             "node.memory-bytes",
             "storage-bytes",
             "user",
             "database",
         ];
         assert_eq!(fields(&spec), all);
-        assert!(matches!(MongoDb::plan(spec), Err(Error::Invalid(all)) if all.len() == 6));
+        assert!(matches!(MongoDb::plan(spec), Err(Error::Invalid(all)) if all.len() == 7));
     }
 
     #[test]
@@ -212,6 +215,7 @@ mod tests {
                 host: "db.example.org".into(),
                 port: 20_001,
                 inner_port: inner,
+                for_members: false,
             };
             let instance = Instance {
                 spec: spec("7.0"),

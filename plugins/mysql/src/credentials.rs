@@ -73,6 +73,7 @@ mod tests {
             host: host.into(),
             port: 20_001,
             inner_port: None,
+            for_members: false,
         }
     }
 

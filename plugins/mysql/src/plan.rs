@@ -40,11 +40,7 @@ const STOP_GRACE_MS: u32 = 60_000;
 pub fn workload(spec: &Spec, series: Series) -> Workload {
     Workload {
         members: vec![member(spec, series)],
-        endpoints: vec![EndpointPlan {
-            name: PORT.into(),
-            member: MEMBER.into(),
-            port: PORT.into(),
-        }],
+        endpoints: vec![EndpointPlan::for_clients(MEMBER, PORT)],
         secrets: vec![
             SecretRequest::password(SUPERUSER_SECRET, 48),
             SecretRequest::password(USER_SECRET, 32),

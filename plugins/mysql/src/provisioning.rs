@@ -35,6 +35,7 @@ fn problems(spec: &Spec) -> Vec<FieldProblem> {
         versions: &catalog::labels(),
         memory_bytes: MINIMUM_MEMORY,
         storage_bytes: MINIMUM_STORAGE,
+        can_shard: false,
     };
     let mut found = needs.problems(spec);
     found.extend(settings::problems(spec));
@@ -81,6 +82,7 @@ mod tests {
         spec.settings.clear();
         spec.version = "5.7".into();
         spec.members = 3;
+        spec.shards = 3;
         spec.storage_bytes = 1;
         spec.user = Some("root".into());
         spec.database = Some("MySQL".into());
@@ -89,12 +91,13 @@ mod tests {
             [
                 "version",
                 "members",
+                "shards",
                 "node.memory-bytes",
                 "storage-bytes",
                 "user",
                 "database"
             ]
         );
-        assert!(matches!(MySql::plan(spec), Err(Error::Invalid(all)) if all.len() == 6));
+        assert!(matches!(MySql::plan(spec), Err(Error::Invalid(all)) if all.len() == 7));
     }
 }

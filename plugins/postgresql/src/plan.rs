@@ -46,11 +46,7 @@ hostssl    all       all        all      scram-sha-256
 pub fn workload(spec: &Spec) -> Workload {
     Workload {
         members: vec![member(spec)],
-        endpoints: vec![EndpointPlan {
-            name: PORT.into(),
-            member: MEMBER.into(),
-            port: PORT.into(),
-        }],
+        endpoints: vec![EndpointPlan::for_clients(MEMBER, PORT)],
         secrets: vec![
             SecretRequest::password(SUPERUSER_SECRET, 48),
             SecretRequest::password(USER_SECRET, 32),

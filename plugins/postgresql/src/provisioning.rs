@@ -34,6 +34,7 @@ fn problems(spec: &Spec) -> Vec<FieldProblem> {
         versions: &catalog::labels(),
         memory_bytes: MINIMUM_MEMORY,
         storage_bytes: MINIMUM_STORAGE,
+        can_shard: false,
     };
     let mut found = needs.problems(spec);
     found.extend(settings::problems(spec));
@@ -72,6 +73,7 @@ mod tests {
         spec.settings.clear();
         spec.version = "13".into();
         spec.members = 3;
+        spec.shards = 3;
         spec.storage_bytes = 1;
         spec.user = Some("pg_root".into());
         spec.database = Some("postgres".into());
@@ -80,12 +82,13 @@ mod tests {
             [
                 "version",
                 "members",
+                "shards",
                 "node.memory-bytes",
                 "storage-bytes",
                 "user",
                 "database"
             ]
         );
-        assert!(matches!(PostgreSql::plan(spec), Err(Error::Invalid(all)) if all.len() == 6));
+        assert!(matches!(PostgreSql::plan(spec), Err(Error::Invalid(all)) if all.len() == 7));
     }
 }

@@ -109,6 +109,18 @@ const ADMIN: &[&str] = &[
     "+slowlog",
 ];
 
+/// What clients of a cluster ask to find their way. What changes it is for nobody but Berth: it is among the dangerous.
+const CLUSTER: &[&str] = &[
+    "+cluster|slots",
+    "+cluster|shards",
+    "+cluster|nodes",
+    "+cluster|info",
+    "+cluster|myid",
+    "+cluster|keyslot",
+    "+cluster|countkeysinslot",
+    "+cluster|getkeysinslot",
+];
+
 /// For a moment, within a transaction, to learn how the server writes a list of rules.
 const PROBE: &str = "_rdb_probe";
 
@@ -144,8 +156,9 @@ impl Standing {
         Self::May(Permission::Readonly),
     ];
 
-    /// The rules that make it so, whatever was before.
-    pub fn rules(self) -> Vec<String> {
+    /// The rules that make it so, whatever was before. Where the data are not divided they are as they ever were, or
+    /// those who were given them by an older build would be taken for somebody else.
+    pub fn rules(self, is_sharded: bool) -> Vec<String> {
         let rules: &[&str] = match self {
             Self::Admin => ADMIN,
             Self::May(Permission::All) => ALL,
@@ -154,7 +167,12 @@ impl Standing {
             Self::May(Permission::Custom | Permission::None) => &[],
         };
         let none = ["clearselectors", "resetkeys", "resetchannels", "-@all"];
-        let all = none.iter().chain(rules);
+        let further = if is_sharded && !rules.is_empty() {
+            CLUSTER
+        } else {
+            &[]
+        };
+        let all = none.iter().chain(rules).chain(further);
         all.map(|rule| (*rule).to_owned()).collect()
     }
 }
@@ -166,7 +184,8 @@ impl Users {
         let mut all = redis::pipe();
         all.atomic();
         for standing in Standing::KNOWN {
-            all.add_command(set(PROBE, standing.rules())).ignore();
+            let rules = standing.rules(session.is_sharded);
+            all.add_command(set(PROBE, rules)).ignore();
             all.add_command(get(PROBE));
         }
         all.cmd("ACL").arg("DELUSER").arg(PROBE).ignore();
@@ -196,11 +215,6 @@ impl Users {
         }
         let found = self.known.iter().find(|(_, may)| *may == entry.may);
         found.map_or(Standing::May(Permission::Custom), |(standing, _)| *standing)
-    }
-
-    pub fn find(&self, name: &str) -> Result<&Entry> {
-        let absent = || Error::not_found(format!("there is no user '{name}'"));
-        self.entries.get(name).ok_or_else(absent)
     }
 }
 
@@ -238,18 +252,27 @@ fn shown(session: &mut Session, name: &str) -> Result<Value> {
     session.ask("looking for the user", &get(name))
 }
 
+/// What a user was before it was changed.
+pub struct Before(Value);
+
 /// Change a user by these rules, or make it, and write that down.
-pub fn change(session: &mut Session, name: &str, rules: Vec<String>) -> Result<()> {
+pub fn change(session: &mut Session, name: &str, rules: &[String]) -> Result<Before> {
     let before = shown(session, name)?;
-    session.ask::<()>("changing the user", &set(name, rules))?;
+    session.ask::<()>("changing the user", &set(name, rules.to_vec()))?;
     save_or(session, name, before)
 }
 
 /// Remove a user, and write that down. Whom the server does not do without loses all rights.
-pub fn remove(session: &mut Session, name: &str) -> Result<()> {
+pub fn remove(session: &mut Session, name: &str) -> Result<Before> {
     let before = shown(session, name)?;
     session.ask::<Value>("removing the user", &removal(name))?;
     save_or(session, name, before)
+}
+
+/// Have a user be again what it was, as far as the server can be told.
+pub fn take_back(session: &mut Session, name: &str, before: Before) {
+    back(session, name, before.0);
+    drop(save(session));
 }
 
 /// Write down what holds in memory. After that it outlives the server.
@@ -264,17 +287,21 @@ pub fn password_rules(password: &str) -> [String; 2] {
     ["resetpass".to_owned(), format!("#{hex}")]
 }
 
-fn save_or(session: &mut Session, name: &str, before: Value) -> Result<()> {
+fn save_or(session: &mut Session, name: &str, before: Value) -> Result<Before> {
     let Err(error) = save(session) else {
-        return Ok(());
+        return Ok(Before(before));
     };
-    // A server that went away has read its file since, or will.
+    back(session, name, before);
+    Err(error)
+}
+
+/// A server that went away has read its file since, or will.
+fn back(session: &mut Session, name: &str, before: Value) {
     let back = match again(before) {
         Some(rules) => set(name, rules),
         None => removal(name),
     };
     drop(session.ask::<Value>("taking the change back", &back));
-    Err(error)
 }
 
 /// The rules that make a user as he was shown. None for one that was not there.
@@ -336,8 +363,15 @@ mod tests {
 
     #[test]
     fn nobody_may_break_out() {
-        for standing in Standing::KNOWN {
-            let rules = standing.rules();
+        for (standing, is_sharded) in Standing::KNOWN
+            .into_iter()
+            .flat_map(|standing| [(standing, false), (standing, true)])
+        {
+            let rules = standing.rules(is_sharded);
+            assert_eq!(
+                rules.iter().any(|rule| rule.contains("cluster")),
+                is_sharded
+            );
             let at = |rule: &str| rules.iter().rposition(|r| r == rule).unwrap();
             assert_eq!(rules[3], "-@all");
             let given: Vec<_> = rules[at("-@dangerous").max(at("-@admin"))..]
@@ -357,6 +391,16 @@ mod tests {
                 "replicaof",
                 "slaveof",
                 "cluster",
+                "cluster|meet",
+                "cluster|forget",
+                "cluster|addslots",
+                "cluster|addslotsrange",
+                "cluster|delslots",
+                "cluster|setslot",
+                "cluster|failover",
+                "cluster|reset",
+                "cluster|replicate",
+                "cluster|set-config-epoch",
                 "monitor",
                 "sync",
                 "save",

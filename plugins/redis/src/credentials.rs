@@ -7,7 +7,8 @@ use berth_sdk::{Error, Result, uri};
 use crate::names::DEFAULT;
 use crate::plan::USER_SECRET;
 use crate::session::{Refusal, Session};
-use crate::{Redis, acl, names};
+use crate::shards::Shards;
+use crate::{Redis, acl, names, plan};
 
 impl Credentials for Redis {
     fn first_login(spec: Spec) -> Result<Login> {
@@ -39,21 +40,25 @@ impl Credentials for Redis {
     }
 
     fn verify(instance: Instance, login: Login, password: String) -> Result<bool> {
-        match Session::login(&instance, user_of(&login)?, &password) {
-            Ok(_) => Ok(true),
-            Err(Refusal::Password) => Ok(false),
-            Err(Refusal::Other(error)) => Err(error),
+        let user = user_of(&login)?;
+        for member in plan::members(&instance.spec) {
+            match Session::login(&instance, &member, user, &password) {
+                Ok(_) => {}
+                Err(Refusal::Password) => return Ok(false),
+                Err(Refusal::Other(error)) => return Err(error),
+            }
         }
+        Ok(true)
     }
 
     /// Also lets a user in again who was locked out.
     fn rotate(instance: Instance, login: Login, password: String) -> Result<()> {
         let user = user_of(&login)?;
-        let mut session = Session::berth(&instance)?;
-        acl::Users::read(&mut session)?.find(user)?;
+        let mut shards = Shards::berth(&instance)?;
+        shards.users()?.find(user)?;
         let mut rules = vec!["on".to_owned()];
         rules.extend(acl::password_rules(&password));
-        acl::change(&mut session, user, rules)
+        shards.change(user, &rules)
     }
 }
 
@@ -83,6 +88,7 @@ mod tests {
             host: host.into(),
             port: 20_001,
             inner_port: None,
+            for_members: false,
         }
     }
 

@@ -2,11 +2,12 @@
 //! how to live with it.
 //!
 //! What is pure (`catalog`, `names`, `sizing`, `plan`, `settings`, `settings_table`) is apart from what talks to a server
-//! (`session`, `acl`, `provisioning`, `credentials`, `users`, `privileges`, `reload`), and is tested natively. No session is
+//! (`session`, `shards`, `cluster`, `acl`, `provisioning`, `credentials`, `users`, `privileges`, `reload`), and is tested natively. No session is
 //! kept from call to call: a login takes some ten microseconds.
 
 mod acl;
 mod catalog;
+mod cluster;
 mod credentials;
 mod names;
 mod plan;
@@ -16,6 +17,7 @@ mod reload;
 mod session;
 mod settings;
 mod settings_table;
+mod shards;
 mod sizing;
 mod users;
 

@@ -8,10 +8,12 @@ use crate::catalog::{self, COPY, DEFAULT_PORT};
 use crate::names::{BERTH, DEFAULT};
 use crate::{settings, sizing};
 
-/// The one member of an instance without replicas.
-pub const MEMBER: &str = "node-0";
-/// Its port, and the endpoint in front of it.
+/// The one member of an instance whose data are not divided.
+const MEMBER: &str = "node-0";
+/// A member's port for clients, and the endpoint in front of it where there is but one.
 pub const PORT: &str = "redis";
+/// The port by which shards talk to each other. Who shows no certificate of the instance's own is not heard there.
+const BUS: &str = "bus";
 /// Secret of the first user.
 pub const USER_SECRET: &str = "app";
 /// Secret of Berth's own user.
@@ -24,22 +26,68 @@ const CONFIG_FILE: &str = "redis.conf";
 const USERS_FILE: &str = "users.acl";
 const CERTIFICATE_FILE: &str = "server.crt";
 const KEY_FILE: &str = "server.key";
+const AUTHORITY_FILE: &str = "ca.crt";
+/// Whom a shard knows, in its volume: the server writes it, and needs it to come back.
+const NODES_FILE: &str = "nodes.conf";
 
 /// A certificate lives as long as an instance may: nothing renews it on its own yet.
 const CERTIFICATE_DAYS: u32 = 3650;
 
+/// How shards live together.
+const CLUSTER: [(&str, &str); 4] = [
+    ("cluster-enabled", "yes"),
+    // Their own way has no password: they know each other by certificates alone.
+    ("tls-cluster", "yes"),
+    ("cluster-preferred-endpoint-type", "hostname"),
+    // No shard has another's data, and none takes another's place: one that is down leaves the others' keys as they are.
+    ("cluster-require-full-coverage", "no"),
+];
+
 /// It has its log of changes to write out, and no snapshot.
 const STOP_GRACE_MS: u32 = 60_000;
 
+/// One server of an instance: where it stands among the others, if there are others.
+#[derive(Clone, Copy)]
+enum Place {
+    Alone,
+    Shard(usize),
+}
+
+/// Whether the data are divided.
+pub fn is_sharded(spec: &Spec) -> bool {
+    spec.shards > 1
+}
+
+/// The names of all members.
+pub fn members(spec: &Spec) -> Vec<String> {
+    places(spec).map(Place::member).collect()
+}
+
+/// The way in of clients to a shard.
+pub fn client_endpoint(nth: usize) -> String {
+    Place::Shard(nth).member()
+}
+
+/// The way of the other shards to it.
+pub fn bus_endpoint(nth: usize) -> String {
+    format!("{BUS}-{}", nth + 1)
+}
+
+fn places(spec: &Spec) -> impl Iterator<Item = Place> {
+    let shards = if is_sharded(spec) { spec.shards } else { 0 };
+    let shards = (0..usize::try_from(shards).unwrap_or(usize::MAX)).map(Place::Shard);
+    let alone = (!is_sharded(spec)).then_some(Place::Alone);
+    alone.into_iter().chain(shards)
+}
+
 /// The same spec gives the same workload.
 pub fn workload(spec: &Spec) -> Workload {
+    // Clients' first: they are told the first of all.
+    let clients = places(spec).map(Place::for_clients);
+    let shards = places(spec).filter_map(Place::for_shards);
     Workload {
-        members: vec![member(spec)],
-        endpoints: vec![EndpointPlan {
-            name: PORT.into(),
-            member: MEMBER.into(),
-            port: PORT.into(),
-        }],
+        members: places(spec).map(|place| member(spec, place)).collect(),
+        endpoints: clients.chain(shards).collect(),
         secrets: vec![
             SecretRequest::password(BERTH_SECRET, 48),
             SecretRequest::password(USER_SECRET, 32),
@@ -48,38 +96,121 @@ pub fn workload(spec: &Spec) -> Workload {
     }
 }
 
-fn member(spec: &Spec) -> Member {
+impl Place {
+    fn member(self) -> String {
+        match self {
+            Self::Alone => MEMBER.to_owned(),
+            Self::Shard(nth) => format!("shard-{}", nth + 1),
+        }
+    }
+
+    /// All members have one directory for them.
+    fn socket(self) -> String {
+        match self {
+            Self::Alone => "redis.sock".to_owned(),
+            Self::Shard(_) => format!("{}.sock", self.member()),
+        }
+    }
+
+    fn for_clients(self) -> EndpointPlan {
+        let name = match self {
+            Self::Alone => PORT.to_owned(),
+            Self::Shard(nth) => client_endpoint(nth),
+        };
+        EndpointPlan {
+            name,
+            ..EndpointPlan::for_clients(self.member(), PORT)
+        }
+    }
+
+    fn for_shards(self) -> Option<EndpointPlan> {
+        match self {
+            Self::Alone => None,
+            Self::Shard(nth) => Some(EndpointPlan {
+                name: bus_endpoint(nth),
+                for_members: true,
+                ..EndpointPlan::for_clients(self.member(), BUS)
+            }),
+        }
+    }
+
+    fn ports(self) -> Vec<Port> {
+        let mut ports = vec![Port {
+            name: PORT.into(),
+            number: DEFAULT_PORT,
+            socket: Some(self.socket()),
+        }];
+        ports.extend(self.for_shards().map(|bus| Port {
+            name: bus.port,
+            number: DEFAULT_PORT + 10_000,
+            socket: None,
+        }));
+        ports
+    }
+
+    /// What a shard tells the others and, of the others, its clients: where they come in, and never where it listens.
+    fn of_cluster(self) -> Vec<(&'static str, String)> {
+        let Self::Shard(nth) = self else {
+            return Vec::new();
+        };
+        let (clients, bus) = (client_endpoint(nth), bus_endpoint(nth));
+        vec![
+            (
+                "cluster-config-file",
+                format!("${{volume:{VOLUME}}}/{NODES_FILE}"),
+            ),
+            ("cluster-port", format!("${{port:{BUS}}}")),
+            ("cluster-announce-ip", format!("${{endpoint:{bus}.host}}")),
+            (
+                "cluster-announce-bus-port",
+                format!("${{endpoint:{bus}.port}}"),
+            ),
+            (
+                "cluster-announce-hostname",
+                format!("${{endpoint:{clients}.host}}"),
+            ),
+            (
+                "cluster-announce-tls-port",
+                format!("${{endpoint:{clients}.port}}"),
+            ),
+            ("tls-ca-cert-file", format!("${{file:{AUTHORITY_FILE}}}")),
+        ]
+    }
+}
+
+fn member(spec: &Spec, place: Place) -> Member {
     let program = catalog::release(&spec.version).map_or("redis-server", |found| found.program);
     let version = &*spec.version;
+    let mut files = vec![
+        File::plain(CONFIG_FILE, configuration(spec)),
+        File::sensitive(KEY_FILE, format!("${{secret:{CERTIFICATE}.key}}")),
+        File::sensitive(CERTIFICATE_FILE, format!("${{secret:{CERTIFICATE}.cert}}")),
+        // Letters and digits: nothing in it needs quoting.
+        File::sensitive(
+            USERS_FILE,
+            format!(
+                "user {DEFAULT} off resetchannels -@all\n\
+                 user {BERTH} on >${{secret:{BERTH_SECRET}}} ~* &* +@all\n"
+            ),
+        ),
+    ];
+    if is_sharded(spec) {
+        let authority = format!("${{secret:{CERTIFICATE}.ca}}");
+        files.push(File::sensitive(AUTHORITY_FILE, authority));
+    }
     Member {
-        name: MEMBER.into(),
-        main: server(program, version),
+        name: place.member(),
+        main: server(program, version, place),
         init: Some(Init {
             volume: VOLUME.into(),
             tasks: vec![first_users(version)],
         }),
-        files: vec![
-            File::plain(CONFIG_FILE, configuration(spec)),
-            File::sensitive(KEY_FILE, format!("${{secret:{CERTIFICATE}.key}}")),
-            File::sensitive(CERTIFICATE_FILE, format!("${{secret:{CERTIFICATE}.cert}}")),
-            // Letters and digits: nothing in it needs quoting.
-            File::sensitive(
-                USERS_FILE,
-                format!(
-                    "user {DEFAULT} off resetchannels -@all\n\
-                     user {BERTH} on >${{secret:{BERTH_SECRET}}} ~* &* +@all\n"
-                ),
-            ),
-        ],
+        files,
         volumes: vec![Volume {
             name: VOLUME.into(),
             size_bytes: spec.storage_bytes,
         }],
-        ports: vec![Port {
-            name: PORT.into(),
-            number: DEFAULT_PORT,
-            socket: Some("redis.sock".into()),
-        }],
+        ports: place.ports(),
         stale_files: Vec::new(),
         stop: Stop {
             signal: "TERM".into(),
@@ -90,7 +221,7 @@ fn member(spec: &Spec) -> Member {
 
 /// Where things are goes on the command line: there it needs no quoting. Clients come by TLS only; the unix socket is for
 /// Berth, and the instance's own user.
-fn server(program: &str, version: &str) -> Command {
+fn server(program: &str, version: &str, place: Place) -> Command {
     let settings = [
         ("dir", format!("${{volume:{VOLUME}}}")),
         ("aclfile", format!("${{volume:{VOLUME}}}/{USERS_FILE}")),
@@ -99,13 +230,14 @@ fn server(program: &str, version: &str) -> Command {
         ("tls-port", format!("${{port:{PORT}}}")),
         ("tls-cert-file", format!("${{file:{CERTIFICATE_FILE}}}")),
         ("tls-key-file", format!("${{file:{KEY_FILE}}}")),
-        ("unixsocket", "${run}/redis.sock".to_owned()),
+        ("unixsocket", format!("${{run}}/{}", place.socket())),
     ];
     Command::new(program, version)
         .arg(format!("${{file:{CONFIG_FILE}}}"))
         .args(
             settings
                 .into_iter()
+                .chain(place.of_cluster())
                 .flat_map(|(name, value)| [format!("--{name}"), value]),
         )
 }
@@ -147,6 +279,11 @@ fn configuration(spec: &Spec) -> String {
     let mut text = String::from("# Written by Berth. Changes made here are lost.\n");
     for (name, value) in fixed {
         line(&mut text, name, value);
+    }
+    if is_sharded(spec) {
+        for (name, value) in CLUSTER {
+            line(&mut text, name, value);
+        }
     }
     line(
         &mut text,
@@ -201,6 +338,61 @@ pub mod tests {
             let plan = testing::show(&workload(&spec(version)));
             golden(&format!("plan-{version}.txt"), &plan);
         }
+    }
+
+    #[test]
+    fn the_plan_of_shards() {
+        for version in ["7.0", "valkey-8"] {
+            let mut spec = spec(version);
+            spec.shards = 3;
+            let plan = testing::show(&workload(&spec));
+            golden(&format!("plan-{version}-shards.txt"), &plan);
+        }
+    }
+
+    #[test]
+    fn shards_are_told_apart_and_of_endpoints_alone() {
+        let mut spec = spec("7.2");
+        spec.shards = 16;
+        let plan = workload(&spec);
+        assert_eq!(
+            plan.members.iter().map(|m| &m.name).collect::<Vec<_>>(),
+            members(&spec).iter().collect::<Vec<_>>()
+        );
+        let (outer, inner) = plan.endpoints.split_at(16);
+        assert!(outer.iter().all(|e| !e.for_members) && inner.iter().all(|e| e.for_members));
+        for (nth, member) in plan.members.iter().enumerate() {
+            let told = |option: &str| {
+                let args = &member.main.args;
+                let at = args.iter().position(|arg| arg == option).unwrap();
+                args[at + 1].clone()
+            };
+            let name = format!("shard-{}", nth + 1);
+            assert_eq!((&member.name, &outer[nth].member), (&name, &name));
+            assert_eq!(
+                told("--cluster-announce-hostname"),
+                format!("${{endpoint:{name}.host}}")
+            );
+            assert_eq!(
+                told("--cluster-announce-tls-port"),
+                format!("${{endpoint:{name}.port}}")
+            );
+            let bus = format!("bus-{}", nth + 1);
+            assert_eq!((&inner[nth].name, &inner[nth].member), (&bus, &name));
+            assert_eq!(
+                told("--cluster-announce-ip"),
+                format!("${{endpoint:{bus}.host}}")
+            );
+            assert!(told("--unixsocket").ends_with(&format!("/{name}.sock")));
+        }
+        // What the host takes.
+        let stored: usize = plan
+            .members
+            .iter()
+            .map(|m| 2 * m.files.iter().map(|f| f.content.len()).sum::<usize>())
+            .sum();
+        assert!(stored < 80 << 10, "{stored}");
+        testing::no_secret_in_the_open(&plan);
     }
 
     #[test]

@@ -4,9 +4,9 @@ use berth_sdk::engine::Instance;
 use berth_sdk::engine::users::{Permission, Privilege};
 use berth_sdk::{Error, Result};
 
-use crate::acl::{self, Standing};
+use crate::acl::Standing;
 use crate::names::KEYSPACE;
-use crate::session::Session;
+use crate::shards::{self, Presence, Shards};
 use crate::users;
 
 pub fn list(
@@ -15,13 +15,15 @@ pub fn list(
     database: Option<&str>,
 ) -> Result<Vec<Privilege>> {
     check_database(database.unwrap_or(KEYSPACE))?;
-    let users = acl::Users::read(&mut Session::berth(instance)?)?;
-    if let Some(user) = user {
-        users.find(user)?;
+    let users = Shards::berth(instance)?.users()?;
+    if let Some(user) = user
+        && users.presence(user) == Presence::Nowhere
+    {
+        return Err(shards::absent(user));
     }
-    let asked = users.entries.iter();
-    let asked = asked.filter(|(name, _)| user.is_none_or(|user| user == *name));
-    let shown = asked.map(|(name, entry)| privilege(name, permission(users.standing(entry))));
+    let asked = users.names().into_iter();
+    let asked = asked.filter(|name| user.is_none_or(|user| user == *name));
+    let shown = asked.map(|name| privilege(name, permission(users.standing(name))));
     Ok(shown.collect())
 }
 
@@ -37,19 +39,19 @@ pub fn set(
         ));
     }
     check_database(database)?;
-    let mut session = Session::berth(instance)?;
-    let users = acl::Users::read(&mut session)?;
-    let standing = users.standing(users.find(user)?);
+    let mut shards = Shards::berth(instance)?;
+    let standing = shards.users()?.find(user)?;
     match (standing, wanted) {
         // He has it, and more.
-        (Standing::Admin, Permission::All) => acl::save(&mut session)?,
+        (Standing::Admin, Permission::All) => shards.save()?,
         (Standing::Admin, _) => {
             return Err(Error::conflict(format!(
                 "'{user}' is an admin, and admins may do all"
             )));
         }
         (Standing::May(_), wanted) => {
-            acl::change(&mut session, user, Standing::May(wanted).rules())?;
+            let rules = shards.rules(Standing::May(wanted));
+            shards.change(user, &rules)?;
         }
     }
     Ok(privilege(user, wanted))

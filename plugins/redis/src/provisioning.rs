@@ -10,9 +10,10 @@ use berth_sdk::{Error, Result};
 
 use crate::acl::{self, Standing};
 use crate::catalog::{MINIMUM_MEMORY, MINIMUM_STORAGE, Release};
-use crate::plan::{MEMBER, USER_SECRET};
+use crate::plan::USER_SECRET;
 use crate::session::Session;
-use crate::{Redis, catalog, names, plan, settings};
+use crate::shards::Shards;
+use crate::{Redis, catalog, cluster, names, plan, settings};
 
 /// How soon to look again at a server that reads its data.
 const SOON: Duration = Duration::from_millis(100);
@@ -27,33 +28,49 @@ impl Provisioning for Redis {
         Ok(plan::workload(&spec))
     }
 
-    /// The first user, and nobody else without a name. Everything else came with the first file of users.
+    /// The first user, and nobody else without a name. Everything else came with the first file of users. Shards become one
+    /// before that: once there is somebody to come in, all of it is there.
     fn bootstrap(instance: Instance) -> Result<()> {
         let password = instance
             .secret(USER_SECRET)
             .ok_or_else(|| Error::failed("the password of the first user is not known"))?;
-        let mut session = Session::berth(&instance)?;
-        let info = Info::read(&mut session)?;
-        info.check_program(catalog::release_of(&instance)?)?;
-        if info.is_loading() {
-            return Err(Error::retry(SOON, "the server is loading its data"));
+        let release = catalog::release_of(&instance)?;
+        let mut shards = Shards::berth(&instance)?;
+        for session in shards.each() {
+            let info = Info::read(session)?;
+            info.check_program(release)?;
+            if info.is_loading() {
+                return Err(Error::retry(SOON, "the server is loading its data"));
+            }
+        }
+        if plan::is_sharded(&instance.spec) {
+            cluster::form(&instance, &mut shards)?;
         }
         let user = names::user(&instance.spec);
         let mut rules = vec!["on".to_owned()];
         rules.extend(acl::password_rules(password));
-        rules.extend(Standing::Admin.rules());
-        acl::change(&mut session, &user, rules)
+        rules.extend(shards.rules(Standing::Admin));
+        shards.change(&user, &rules)
     }
 
     fn observe(instance: Instance) -> Result<Vec<MemberObservation>> {
-        let looked = Session::berth(&instance).and_then(|mut session| Info::read(&mut session));
-        match looked {
-            Ok(info) => Ok(vec![info.member()?]),
+        let members = plan::members(&instance.spec).into_iter();
+        let seen = members.map(|member| match look(&instance, &member) {
             // It starts, stops, loads or hangs: a fact about the member, not a failure of looking at it.
-            Err(Error::RetryAfter(_)) => Ok(vec![MemberObservation::silent(MEMBER)]),
-            Err(error) => Err(error),
-        }
+            Err(Error::RetryAfter(_)) => Ok(MemberObservation::silent(member)),
+            looked => looked,
+        });
+        seen.collect()
     }
+}
+
+fn look(instance: &Instance, member: &str) -> Result<MemberObservation> {
+    let mut session = Session::berth(instance, member)?;
+    let mut seen = Info::read(&mut session)?.member(member)?;
+    if seen.ready && session.is_sharded {
+        seen.ready = cluster::is_whole(&mut session, instance.spec.shards)?;
+    }
+    Ok(seen)
 }
 
 /// What a server says of itself.
@@ -75,7 +92,7 @@ impl Info {
         self.number("used_memory_dataset")
     }
 
-    fn member(&self) -> Result<MemberObservation> {
+    fn member(&self, name: &str) -> Result<MemberObservation> {
         let role = match self.field("role") {
             "master" => Role::Primary,
             _ => Role::Replica,
@@ -83,7 +100,7 @@ impl Info {
         // One that is loading does not count what it has.
         let loading = self.is_loading();
         Ok(MemberObservation {
-            member: MEMBER.into(),
+            member: name.into(),
             role,
             ready: !loading,
             data_bytes: self.data_bytes()?,
@@ -134,6 +151,7 @@ fn problems(spec: &Spec) -> Vec<FieldProblem> {
         versions: &catalog::labels(),
         memory_bytes: MINIMUM_MEMORY,
         storage_bytes: MINIMUM_STORAGE,
+        can_shard: true,
     };
     let mut found = needs.problems(spec);
     if spec.database.is_some() {
@@ -150,6 +168,8 @@ fn problems(spec: &Spec) -> Vec<FieldProblem> {
 
 #[cfg(test)]
 mod tests {
+    use berth_sdk_testing as testing;
+
     use super::*;
     use crate::names::DEFAULT;
     use crate::plan::tests::spec;
@@ -166,6 +186,15 @@ mod tests {
         let mut named = spec("7.2");
         named.user = Some(DEFAULT.into());
         assert_eq!(fields(&named), [""; 0]);
+    }
+
+    #[test]
+    fn shards_have_one_keyspace_each() {
+        let mut spec = spec("7.2");
+        spec.shards = 3;
+        assert_eq!(fields(&spec), [""; 0]);
+        spec.init_settings = testing::chosen(&[("databases", "4")]);
+        assert_eq!(fields(&spec), ["databases"]);
     }
 
     #[test]
@@ -216,15 +245,15 @@ mod tests {
     #[test]
     fn the_product_says_its_own_version() {
         let base = "role:master\nloading:0\nused_memory_dataset:7\nconnected_clients:3\nredis_version:7.2.4";
-        let seen = info(base).member().unwrap();
+        let seen = info(base).member("node-0").unwrap();
         assert_eq!(
             (seen.version.as_str(), seen.connections, seen.ready),
             ("7.2.4", 2, true)
         );
         let seen = info(&format!("{base}\nvalkey_version:8.0.1"))
-            .member()
+            .member("node-0")
             .unwrap();
         assert_eq!(seen.version, "8.0.1");
-        assert!(info("role:master").member().is_err());
+        assert!(info("role:master").member("node-0").is_err());
     }
 }

@@ -14,7 +14,7 @@ use redis::{
 };
 
 use crate::names::BERTH;
-use crate::plan::{BERTH_SECRET, MEMBER, PORT};
+use crate::plan::{self, BERTH_SECRET, PORT};
 
 /// How soon to look again at a server that starts: creating an instance waits for it.
 const SOON: Duration = Duration::from_millis(30);
@@ -22,11 +22,15 @@ const SOON: Duration = Duration::from_millis(30);
 const LATER: Duration = Duration::from_secs(1);
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Within the host's patience with a call.
+/// Within the host's patience with a call. Servers that are asked one after the other have it between them.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(25);
 
 /// A server's session.
-pub struct Session(Connection);
+pub struct Session {
+    connection: Connection,
+    /// The server is one of several that have the data between them.
+    pub is_sharded: bool,
+}
 
 /// Why a login did not come about.
 pub enum Refusal {
@@ -36,12 +40,12 @@ pub enum Refusal {
 }
 
 impl Session {
-    /// As Berth's own user, who may do everything.
-    pub fn berth(instance: &Instance) -> Result<Self> {
+    /// With this member's server, as Berth's own user, who may do everything.
+    pub fn berth(instance: &Instance, member: &str) -> Result<Self> {
         let password = instance
             .secret(BERTH_SECRET)
             .ok_or_else(|| Error::failed("the password of Berth's own user is not known"))?;
-        Self::login(instance, BERTH, password).map_err(|refusal| match refusal {
+        Self::login(instance, member, BERTH, password).map_err(|refusal| match refusal {
             Refusal::Password => {
                 Error::failed("the server does not accept the password of Berth's own user")
             }
@@ -50,11 +54,16 @@ impl Session {
     }
 
     /// As anybody.
-    pub fn login(instance: &Instance, user: &str, password: &str) -> Result<Self, Refusal> {
-        let mut session = Self::connect(instance).map_err(Refusal::Other)?;
+    pub fn login(
+        instance: &Instance,
+        member: &str,
+        user: &str,
+        password: &str,
+    ) -> Result<Self, Refusal> {
+        let mut session = Self::connect(instance, member).map_err(Refusal::Other)?;
         let mut auth = redis::cmd("AUTH");
         auth.arg(user).arg(password);
-        match auth.query::<()>(&mut session.0) {
+        match auth.query::<()>(&mut session.connection) {
             Ok(()) => Ok(session),
             Err(error) if error.code() == Some("WRONGPASS") => Err(Refusal::Password),
             Err(error) => Err(Refusal::Other(failure("logging in", &error))),
@@ -64,25 +73,26 @@ impl Session {
     /// Send a command. `doing` completes "… failed".
     pub fn ask<T: FromRedisValue>(&mut self, doing: &str, command: &Cmd) -> Result<T> {
         command
-            .query(&mut self.0)
+            .query(&mut self.connection)
             .map_err(|error| failure(doing, &error))
     }
 
     /// Send several at once, in a transaction when they make one.
     pub fn ask_all<T: FromRedisValue>(&mut self, doing: &str, commands: &Pipeline) -> Result<T> {
         commands
-            .query(&mut self.0)
+            .query(&mut self.connection)
             .map_err(|error| failure(doing, &error))
     }
 
     /// The same, with an error that the server gives as it gave it.
     pub fn try_ask<T: FromRedisValue>(&mut self, command: &Cmd) -> Result<T, RedisError> {
-        command.query(&mut self.0)
+        command.query(&mut self.connection)
     }
 
-    fn connect(instance: &Instance) -> Result<Self> {
+    fn connect(instance: &Instance, member: &str) -> Result<Self> {
+        let servers = instance.spec.shards.max(1);
         let address: SocketAddr = instance
-            .address(MEMBER, PORT)
+            .address(member, PORT)
             .and_then(|address| address.parse().ok())
             .ok_or_else(|| Error::failed("the server has no address"))?;
         let address = ConnectionAddr::Tcp(address.ip().to_string(), address.port());
@@ -90,12 +100,17 @@ impl Session {
             // It says nothing before we do: no name of a library, no database.
             let settings = RedisConnectionInfo::default().set_skip_set_lib_name();
             let info = address.into_connection_info()?.set_redis_settings(settings);
-            let connection = Client::open(info)?.get_connection_with_timeout(CONNECT_TIMEOUT)?;
-            connection.set_read_timeout(Some(ANSWER_TIMEOUT))?;
-            connection.set_write_timeout(Some(ANSWER_TIMEOUT))?;
+            let connection =
+                Client::open(info)?.get_connection_with_timeout(CONNECT_TIMEOUT / servers)?;
+            connection.set_read_timeout(Some(ANSWER_TIMEOUT / servers))?;
+            connection.set_write_timeout(Some(ANSWER_TIMEOUT / servers))?;
             Ok(connection)
         };
-        open().map(Self).map_err(|error| unreachable_server(&error))
+        let connection = open().map_err(|error| unreachable_server(&error))?;
+        Ok(Self {
+            connection,
+            is_sharded: plan::is_sharded(&instance.spec),
+        })
     }
 }
 

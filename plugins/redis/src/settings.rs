@@ -2,8 +2,11 @@
 
 use berth_sdk::types::{FieldProblem, Spec};
 
-use crate::catalog;
 use crate::settings_table::{self, Row};
+use crate::{catalog, plan};
+
+/// Servers of a cluster have one.
+const DATABASES: &str = "databases";
 
 /// A setting as the server has it.
 pub struct Wanted {
@@ -20,6 +23,17 @@ pub fn problems(spec: &Spec) -> Vec<FieldProblem> {
     };
     let chosen = spec.settings.iter().map(|setting| (setting, false));
     let initial = spec.init_settings.iter().map(|setting| (setting, true));
+    let in_shards = spec.init_settings.iter().filter(|setting| {
+        let row = settings_table::find(&setting.name, release.number);
+        row.is_some_and(|row| !is_there(row, spec))
+    });
+    let in_shards = in_shards.map(|setting| {
+        FieldProblem::new(
+            &setting.name,
+            "cannot be chosen where the data are divided over shards, which have one database",
+            "leave it out, or `shards`",
+        )
+    });
     chosen
         .chain(initial)
         .filter(|(setting, initial)| {
@@ -36,7 +50,13 @@ pub fn problems(spec: &Spec) -> Vec<FieldProblem> {
                 "one that the version's description lists",
             )
         })
+        .chain(in_shards)
         .collect()
+}
+
+/// Whether a server of this instance has the setting at all.
+fn is_there(row: &Row, spec: &Spec) -> bool {
+    !plan::is_sharded(spec) || row.name != DATABASES
 }
 
 /// All that can be chosen, as it was or as it is by default.
@@ -44,7 +64,7 @@ pub fn wanted(spec: &Spec) -> Vec<Wanted> {
     let Some(release) = catalog::release(&spec.version) else {
         return Vec::new();
     };
-    let rows = settings_table::rows(release.number);
+    let rows = settings_table::rows(release.number).filter(|row| is_there(row, spec));
     rows.map(|row| {
         let mut chosen = spec.settings.iter().chain(&spec.init_settings);
         let chosen = chosen.rfind(|setting| setting.name == row.name);

@@ -7,15 +7,16 @@ use berth_sdk::{Error, Result};
 
 use crate::acl::{self, Standing};
 use crate::names::{self, KEYSPACE};
-use crate::session::Session;
+use crate::shards::{self, Presence, Shards};
 use crate::{Redis, privileges, provisioning};
 
 impl Users for Redis {
     fn list_users(instance: Instance) -> Result<Vec<User>> {
-        let users = acl::Users::read(&mut Session::berth(&instance)?)?;
-        let shown = users.entries.iter().map(|(name, entry)| User {
-            name: name.clone(),
-            admin: users.standing(entry) == Standing::Admin,
+        let users = Shards::berth(&instance)?.users()?;
+        let names = users.names().into_iter();
+        let shown = names.map(|name| User {
+            name: name.to_owned(),
+            admin: users.standing(name) == Standing::Admin,
         });
         Ok(shown.collect())
     }
@@ -27,19 +28,23 @@ impl Users for Redis {
         admin: bool,
     ) -> Result<User> {
         names::check_user(&name).map_err(|problem| Error::Invalid(vec![problem]))?;
-        let mut session = Session::berth(&instance)?;
-        if acl::Users::read(&mut session)?.entries.contains_key(&name) {
-            // It may have been made by a call that was cut off before it was written down.
-            acl::save(&mut session)?;
-            let reason = format!("there is a user '{name}' already");
-            return Err(Error::AlreadyExists(reason));
+        let mut shards = Shards::berth(&instance)?;
+        match shards.users()?.presence(&name) {
+            Presence::OnAll => {
+                // It may have been made by a call that was cut off before it was written down.
+                shards.save()?;
+                let reason = format!("there is a user '{name}' already");
+                return Err(Error::AlreadyExists(reason));
+            }
+            // Or before it was made everywhere.
+            Presence::OnSome | Presence::Nowhere => {}
         }
         let mut rules = vec!["reset".to_owned(), "on".to_owned()];
         rules.extend(acl::password_rules(&password));
         if admin {
-            rules.extend(Standing::Admin.rules());
+            rules.extend(shards.rules(Standing::Admin));
         }
-        acl::change(&mut session, &name, rules)?;
+        shards.change(&name, &rules)?;
         Ok(User { name, admin })
     }
 
@@ -49,20 +54,19 @@ impl Users for Redis {
         password: Option<String>,
         admin: Option<bool>,
     ) -> Result<User> {
-        let mut session = Session::berth(&instance)?;
-        let users = acl::Users::read(&mut session)?;
-        let was = users.standing(users.find(&name)?) == Standing::Admin;
+        let mut shards = Shards::berth(&instance)?;
+        let was = shards.users()?.find(&name)? == Standing::Admin;
         let becomes = admin.unwrap_or(was);
         let mut rules = Vec::new();
         if let Some(password) = &password {
             rules.extend(acl::password_rules(password));
         }
         match (was, becomes) {
-            (_, true) => rules.extend(Standing::Admin.rules()),
-            (true, false) => rules.extend(Standing::May(Permission::None).rules()),
+            (_, true) => rules.extend(shards.rules(Standing::Admin)),
+            (true, false) => rules.extend(shards.rules(Standing::May(Permission::None))),
             (false, false) => {}
         }
-        acl::change(&mut session, &name, rules)?;
+        shards.change(&name, &rules)?;
         Ok(User {
             name,
             admin: becomes,
@@ -73,20 +77,26 @@ impl Users for Redis {
         if name == names::user(&instance.spec) {
             return Err(first_user_stays(&name));
         }
-        let mut session = Session::berth(&instance)?;
-        let found = acl::Users::read(&mut session)?;
-        if let Err(absent) = found.find(&name) {
-            acl::save(&mut session)?;
-            return Err(absent);
+        let mut shards = Shards::berth(&instance)?;
+        match shards.users()?.presence(&name) {
+            Presence::Nowhere => {
+                shards.save()?;
+                Err(shards::absent(&name))
+            }
+            // His connections end with him.
+            Presence::OnSome | Presence::OnAll => shards.remove(&name),
         }
-        // His connections end with him.
-        acl::remove(&mut session, &name)
     }
 
     fn list_databases(instance: Instance, sizes: bool) -> Result<Vec<Database>> {
-        let mut session = Session::berth(&instance)?;
+        let mut shards = Shards::berth(&instance)?;
         let size_bytes = if sizes {
-            Some(provisioning::Info::read(&mut session)?.data_bytes()?)
+            let mut sum = 0_u64;
+            for session in shards.each() {
+                let bytes = provisioning::Info::read(session)?.data_bytes()?;
+                sum = sum.saturating_add(bytes);
+            }
+            Some(sum)
         } else {
             None
         };

@@ -1,8 +1,8 @@
 //! Test a Berth engine natively on real servers: what a target and the host do for it, in as little as a test needs.
 //!
 //! [`Server`] makes the engine's plan real in a directory of its own, without a sandbox, a host or a target: it fills in the
-//! placeholders, writes the files, runs the init tasks and the program, and carries what the engine dials to the server's
-//! socket. It takes the engine's word for nothing that the contract decides: stale files, the signal to stop, and which user
+//! placeholders, writes the files, runs the init tasks and the program, of every member that the plan has, and carries what
+//! the engine dials to the server's socket. It takes the engine's word for nothing that the contract decides: stale files, the signal to stop, and which user
 //! a server runs as are as with a target.
 //!
 //! ```ignore

@@ -27,21 +27,20 @@ enum State {
     Closed,
 }
 
-/// Whether messages of a port pass, by whichever way: it may be cut.
+/// Whether messages pass, by whichever way: it may be cut.
 #[derive(Clone)]
 pub struct Gate(Arc<Mutex<State>>);
 
 /// What the host does: it carries an address that the engine knows to the server's socket.
 pub struct Relay {
     address: SocketAddr,
-    gate: Gate,
 }
 
 impl Relay {
-    pub fn to(socket: PathBuf) -> Self {
+    /// To a socket, through a gate that others may have too: who dies lets go of all ways at once.
+    pub fn to(socket: PathBuf, gate: &Gate) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
         let address = listener.local_addr().expect("its address");
-        let gate = Gate::open();
         let shared = gate.clone();
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
@@ -51,27 +50,11 @@ impl Relay {
                 }
             }
         });
-        Self { address, gate }
+        Self { address }
     }
 
     pub fn address(&self) -> SocketAddr {
         self.address
-    }
-
-    /// For another way to the same port.
-    pub fn gate(&self) -> Gate {
-        self.gate.clone()
-    }
-
-    /// Cut it at a message: the first is number 0. Nothing passes after that, as if the one who calls had died.
-    pub fn cut(&self, message: usize, lost: Lost) {
-        *self.gate.locked() = State::Cut(message, lost);
-    }
-
-    /// Let everything pass again. Answers whether it was cut.
-    pub fn open(&self) -> bool {
-        let was = std::mem::replace(&mut *self.gate.locked(), State::Open);
-        matches!(was, State::Last | State::Closed)
     }
 }
 
@@ -79,6 +62,17 @@ impl Gate {
     /// One through which all passes.
     pub fn open() -> Self {
         Self(Arc::new(Mutex::new(State::Open)))
+    }
+
+    /// Cut it at a message: the first is number 0. Nothing passes after that, as if the one who calls had died.
+    pub fn cut(&self, message: usize, lost: Lost) {
+        *self.locked() = State::Cut(message, lost);
+    }
+
+    /// Let everything pass again. Answers whether it was cut.
+    pub fn reopen(&self) -> bool {
+        let was = std::mem::replace(&mut *self.locked(), State::Open);
+        matches!(was, State::Last | State::Closed)
     }
 
     /// Whether a message of the client's may pass. What it sends at once is one, which is how drivers write.

@@ -24,16 +24,23 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// How long one that is dropped may take to end by itself.
 const END: Duration = Duration::from_secs(5);
 
-/// A server of the engine `E`, of one member. It ends with this value, and its directory is removed.
+/// A server of the engine `E`, or several where its plan has several members. They end with this value, and their
+/// directories are removed.
 pub struct Server<E> {
     /// What the engine's functions are given.
     pub instance: Instance,
     workload: Workload,
-    place: Place,
-    relays: Vec<Relay>,
+    /// As the workload has the members.
+    nodes: Vec<Node>,
+    gate: Gate,
     programs: Box<dyn Fn(&str) -> PathBuf + Send + Sync>,
-    process: Option<Child>,
     engine: PhantomData<fn() -> E>,
+}
+
+/// Where a member is, and its process when it runs.
+struct Node {
+    place: Place,
+    process: Option<Child>,
 }
 
 /// A spec with nothing chosen but the version: one member with 512 MiB and a storage of 1 GiB.
@@ -61,21 +68,37 @@ impl<E: Provisioning + Credentials> Server<E> {
     /// names.
     pub fn start(spec: Spec, programs: impl Fn(&str) -> PathBuf + Send + Sync + 'static) -> Self {
         let workload = E::plan(spec.clone()).expect("a plan");
-        let member = the_one(&workload);
-        let mut place = Place::new(member);
+        let mut places: Vec<Place> = workload.members.iter().map(Place::new).collect();
         let login = E::first_login(spec.clone()).expect("a login");
         let secrets = secrets::values(&workload.secrets, &login.secret);
-        place.put_secrets(&secrets);
         let endpoints: Vec<_> = workload
             .endpoints
             .iter()
-            .map(|e| endpoint(e, &place))
+            .map(|planned| {
+                let mut members = workload.members.iter().zip(&places);
+                let behind = members.find(|(member, _)| member.name == planned.member);
+                endpoint(planned, behind.expect("the endpoint's member").1)
+            })
             .collect();
-        for endpoint in &endpoints {
-            let address = format!("{}:{}", endpoint.host, endpoint.port);
-            place.put(format!("endpoint:{}", endpoint.name), address);
+        for place in &mut places {
+            place.put_secrets(&secrets);
+            for Endpoint {
+                name, host, port, ..
+            } in &endpoints
+            {
+                place.put(format!("endpoint:{name}"), format!("{host}:{port}"));
+                place.put(format!("endpoint:{name}.host"), host.clone());
+                place.put(format!("endpoint:{name}.port"), port.to_string());
+            }
         }
-        let (members, relays) = reached(member, &place);
+        let gate = Gate::open();
+        let members = workload.members.iter().zip(&places);
+        let members = members.flat_map(|(member, place)| reached(member, place, &gate));
+        let members = members.collect();
+        let nodes = places.into_iter().map(|place| Node {
+            place,
+            process: None,
+        });
         let instance = Instance {
             spec,
             members,
@@ -85,10 +108,9 @@ impl<E: Provisioning + Credentials> Server<E> {
         let mut server = Self {
             instance,
             workload,
-            place,
-            relays,
+            nodes: nodes.collect(),
+            gate,
             programs: Box::new(programs),
-            process: None,
             engine: PhantomData,
         };
         server.initialise();
@@ -96,26 +118,29 @@ impl<E: Provisioning + Credentials> Server<E> {
         server
     }
 
-    /// Start its main program.
+    /// Start the main program of every member whose does not run.
     pub fn run(&mut self) {
-        let member = the_one(&self.workload);
-        for stale in &member.stale_files {
-            let (volume, path) = stale.split_once('/').expect("VOLUME/PATH");
-            let volume = PathBuf::from(self.place.value(&format!("volume:{volume}")));
-            drop(fs::remove_file(volume.join(path)));
+        for (member, node) in self.workload.members.iter().zip(&mut self.nodes) {
+            if node.process.is_some() {
+                continue;
+            }
+            let place = &node.place;
+            for stale in &member.stale_files {
+                let (volume, path) = stale.split_once('/').expect("VOLUME/PATH");
+                let volume = PathBuf::from(place.value(&format!("volume:{volume}")));
+                drop(fs::remove_file(volume.join(path)));
+            }
+            let log = fs::File::options()
+                .create(true)
+                .append(true)
+                .open(place.path("log"))
+                .expect("the log");
+            let errors = log.try_clone().expect("the log");
+            let program = (self.programs)(&member.main.program);
+            let mut command = place.command(&program, &member.main);
+            let process = command.stdout(log).stderr(errors).spawn();
+            node.process = Some(process.expect("a server"));
         }
-        let log = fs::File::options()
-            .create(true)
-            .append(true)
-            .open(self.place.path("log"))
-            .expect("the log");
-        let errors = log.try_clone().expect("the log");
-        let process = self
-            .command(&member.main)
-            .stdout(log)
-            .stderr(errors)
-            .spawn();
-        self.process = Some(process.expect("a server"));
     }
 
     /// Plan it with these settings in place of all that were chosen, and write the files, as before a reload.
@@ -127,7 +152,9 @@ impl<E: Provisioning + Credentials> Server<E> {
     /// Plan it anew, after something of the spec was changed, and write the files.
     pub fn plan_anew(&mut self) {
         self.workload = E::plan(self.instance.spec.clone()).expect("a plan");
-        self.place.write(&the_one(&self.workload).files);
+        for (member, node) in self.workload.members.iter().zip(&mut self.nodes) {
+            node.place.write(&member.files);
+        }
     }
 
     /// Another certificate in the files.
@@ -136,7 +163,9 @@ impl<E: Provisioning + Credentials> Server<E> {
         let mut secrets = secrets::values(&self.workload.secrets, &login.secret);
         // Passwords come out as they were; one that a test changed stays.
         secrets.retain(|secret| secret.name.contains('.'));
-        self.place.put_secrets(&secrets);
+        for node in &mut self.nodes {
+            node.place.put_secrets(&secrets);
+        }
         self.instance
             .secrets
             .retain(|secret| !secret.name.contains('.'));
@@ -163,21 +192,27 @@ impl<E: Provisioning + Credentials> Server<E> {
         self.reap()
     }
 
+    /// Send one member's server a signal, the first being number 0, and wait for its end.
+    pub fn signal_one(&mut self, nth: usize, signal: Signal) -> ExitStatus {
+        self.nodes[nth].send(signal);
+        self.nodes[nth].reap()
+    }
+
     /// Send it a signal.
     pub fn send(&self, signal: Signal) {
-        let pid = Pid::from_raw(i32::try_from(self.pid()).expect("a pid"));
-        kill(pid, signal).expect("a signal");
+        self.nodes.iter().for_each(|node| node.send(signal));
     }
 
-    /// Wait for its end, which somebody else brings about.
+    /// Wait for its end, which somebody else brings about. Of several the first that was no good counts.
     pub fn reap(&mut self) -> ExitStatus {
-        let mut process = self.process.take().expect("a running server");
-        process.wait().expect("an end")
+        let ends: Vec<_> = self.nodes.iter_mut().map(Node::reap).collect();
+        let bad = ends.iter().find(|status| !status.success());
+        *bad.or(ends.first()).expect("a member")
     }
 
-    /// The process's number.
+    /// The process's number, of several the first's.
     pub fn pid(&self) -> u32 {
-        self.process.as_ref().expect("a running server").id()
+        self.node().pid()
     }
 
     /// What the system shows everybody of the running server.
@@ -186,15 +221,23 @@ impl<E: Provisioning + Credentials> Server<E> {
         String::from_utf8_lossy(&read).into_owned()
     }
 
-    /// All that it wrote to its output.
+    /// All that it wrote to its output, of several one after the other.
     pub fn log(&self) -> String {
-        let log = fs::read(self.place.path("log")).expect("the log");
-        String::from_utf8_lossy(&log).into_owned()
+        let logs = self.nodes.iter().map(|node| {
+            let log = fs::read(node.place.path("log")).expect("the log");
+            String::from_utf8_lossy(&log).into_owned()
+        });
+        logs.collect()
     }
 
-    /// What a placeholder stands for, e.g. `volume:data`, `file:server.crt` or `run`.
+    /// What a placeholder stands for, e.g. `volume:data`, `file:server.crt` or `run`; of several members for the first.
     pub fn value(&self, placeholder: &str) -> &str {
-        self.place.value(placeholder)
+        self.node().place.value(placeholder)
+    }
+
+    /// The same for any member, the first being number 0.
+    pub fn value_at(&self, nth: usize, placeholder: &str) -> &str {
+        self.nodes[nth].place.value(placeholder)
     }
 
     /// The file of a program that plans name, or of one beside it.
@@ -289,30 +332,50 @@ impl<E: Provisioning + Credentials> Server<E> {
         text[begin..end].to_owned()
     }
 
-    /// The way to its first port.
-    pub(crate) fn relay(&self) -> &Relay {
-        self.relays.first().expect("a port with a socket")
+    /// On every way to its sockets.
+    pub(crate) fn gate(&self) -> &Gate {
+        &self.gate
     }
 
     fn initialise(&mut self) {
-        let member = the_one(&self.workload);
-        self.place.write(&member.files);
-        for task in member.init.iter().flat_map(|init| &init.tasks) {
-            let output = self.command(task).output().expect("an init task");
-            let said = String::from_utf8_lossy(&output.stderr);
-            assert!(output.status.success(), "{said}");
+        for (member, node) in self.workload.members.iter().zip(&mut self.nodes) {
+            node.place.write(&member.files);
+            for task in member.init.iter().flat_map(|init| &init.tasks) {
+                let program = (self.programs)(&task.program);
+                let mut command = node.place.command(&program, task);
+                let output = command.output().expect("an init task");
+                let said = String::from_utf8_lossy(&output.stderr);
+                assert!(output.status.success(), "{said}");
+            }
         }
     }
 
-    fn command(&self, planned: &types::Command) -> Command {
-        self.place.command(&self.program(&planned.program), planned)
+    fn node(&self) -> &Node {
+        self.nodes.first().expect("a member")
+    }
+}
+
+impl Node {
+    fn pid(&self) -> u32 {
+        self.process.as_ref().expect("a running server").id()
+    }
+
+    fn send(&self, signal: Signal) {
+        let pid = Pid::from_raw(i32::try_from(self.pid()).expect("a pid"));
+        kill(pid, signal).expect("a signal");
+    }
+
+    fn reap(&mut self) -> ExitStatus {
+        let mut process = self.process.take().expect("a running server");
+        process.wait().expect("an end")
     }
 }
 
 impl<E> Server<E> {
     /// The signal by which its plan has it stopped.
     pub fn stop_signal(&self) -> Signal {
-        let name = &the_one(&self.workload).stop.signal;
+        let member = self.workload.members.first().expect("a member");
+        let name = &member.stop.signal;
         format!("SIG{name}").parse().expect("a signal")
     }
 }
@@ -320,25 +383,22 @@ impl<E> Server<E> {
 /// A test that failed has left it running.
 impl<E> Drop for Server<E> {
     fn drop(&mut self) {
-        let Some(mut process) = self.process.take() else {
-            return;
-        };
-        let pid = Pid::from_raw(i32::try_from(process.id()).unwrap_or_default());
-        // Where it is gone already the next lines find that out.
-        let _ = kill(pid, self.stop_signal());
-        let deadline = Instant::now() + END;
-        while Instant::now() < deadline && matches!(process.try_wait(), Ok(None)) {
-            thread::sleep(Duration::from_millis(10));
+        let signal = self.stop_signal();
+        let running = self.nodes.iter_mut().filter_map(|node| node.process.take());
+        let mut running: Vec<Child> = running.collect();
+        for process in &running {
+            let pid = Pid::from_raw(i32::try_from(process.id()).unwrap_or_default());
+            // Where it is gone already the next lines find that out.
+            let _ = kill(pid, signal);
         }
-        drop(process.kill());
-        drop(process.wait());
-    }
-}
-
-fn the_one(workload: &Workload) -> &Member {
-    match &*workload.members {
-        [member] => member,
-        members => panic!("{} members: this is for one", members.len()),
+        let deadline = Instant::now() + END;
+        for process in &mut running {
+            while Instant::now() < deadline && matches!(process.try_wait(), Ok(None)) {
+                thread::sleep(Duration::from_millis(10));
+            }
+            drop(process.kill());
+            drop(process.wait());
+        }
     }
 }
 
@@ -351,23 +411,21 @@ fn endpoint(planned: &types::EndpointPlan, place: &Place) -> Endpoint {
         host: "127.0.0.1".into(),
         port: place.port(&planned.port),
         inner_port: None,
+        for_members: planned.for_members,
     }
 }
 
 /// Its ports as an engine reaches them: by a socket where there is one, as the host prefers it.
-fn reached(member: &Member, place: &Place) -> (Vec<MemberAddress>, Vec<Relay>) {
-    let mut relays = Vec::new();
-    let mut address = |port: &types::Port| match &port.socket {
+fn reached(member: &Member, place: &Place, gate: &Gate) -> Vec<MemberAddress> {
+    let address = |port: &types::Port| match &port.socket {
         Some(name) => {
             let run = PathBuf::from(place.value("run"));
             let socket = run.join(place.filled(name, false));
             let by_tls = socket.to_string_lossy().into_owned();
-            let relay = Relay::to(socket);
+            let relay = Relay::to(socket, gate);
             let number = relay.address().port();
-            carry_by_tls(number, &["-unix", &by_tls], relay.gate());
-            let address = relay.address().to_string();
-            relays.push(relay);
-            address
+            carry_by_tls(number, &["-unix", &by_tls], gate.clone());
+            relay.address().to_string()
         }
         None => {
             let number = place.port(&port.name);
@@ -381,6 +439,5 @@ fn reached(member: &Member, place: &Place) -> (Vec<MemberAddress>, Vec<Relay>) {
         port_name: port.name.clone(),
         address: address(port),
     });
-    let members = members.collect();
-    (members, relays)
+    members.collect()
 }

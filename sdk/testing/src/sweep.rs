@@ -192,9 +192,9 @@ impl<E: Provisioning + Credentials + Users + Settings> Server<E> {
             for (half, lost) in [Lost::Request, Lost::Answer].into_iter().enumerate() {
                 let round = 2 * message + half;
                 before(self, round);
-                self.relay().cut(message, lost);
+                self.gate().cut(message, lost);
                 let said = call(self);
-                if !self.relay().open() {
+                if !self.gate().reopen() {
                     said.unwrap_or_else(|error| panic!("{what}: {error:?}\n{}", self.log()));
                     println!("{what}: cut at {message} messages");
                     assert!(message > 0, "{what} says nothing to the server");

@@ -68,6 +68,11 @@ async fn bounds_and_sizes_are_kept() {
         ("storage_gb", json!(i64::MAX)),
         ("replicas", json!(0)),
         ("replicas", json!(2)),
+        ("shards", json!(0)),
+        ("shards", json!(2)),
+        ("shards", json!(17)),
+        ("shards", json!(-1)),
+        ("shards", json!("3")),
         ("plan_id", json!("tiny")),
         ("db_type", json!("nothing")),
         ("name", json!("")),
@@ -214,6 +219,13 @@ async fn a_quota_holds_also_against_a_race() {
     create("big".into(), 31)
         .await
         .refused(403, "quota_exceeded");
+    // Of shards, all together count.
+    let divided = json!({ "storage_gb": 11, "shards": 3 });
+    let ask = berth.ask(Method::POST, DATABASES).key(&berth.other);
+    let ask = ask.json(&with(wanted("divided"), divided));
+    let refused = ask.send().await.refused(403, "quota_exceeded");
+    let said = refused["message"].as_str().unwrap();
+    assert!(said.contains("33 GB more (shards: 3 of 11 GB)"), "{said}");
     let racing = (0..12).map(|i| create(format!("n{i}"), 5));
     let answers = futures::future::join_all(racing).await;
     let won = answers.iter().filter(|answer| answer.status == 201).count();
@@ -288,4 +300,25 @@ async fn too_much_at_once_is_put_off() {
         (berth.create(wanted("c")).await.status == 201).then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn data_are_divided_where_the_engine_can_and_all_shards_count() {
+    let berth = Berth::start().await;
+    let shards = |name: &str, shards: Value| with(wanted(name), json!({ "shards": shards }));
+    let refused = berth.create(shards("whole", json!(3))).await;
+    refused.refused_fields(&["shards"]);
+    for whole in [json!(1), json!(null)] {
+        let created = berth.create(shards(&format!("is-{whole}"), whole)).await;
+        let id = created.expect(201)["id"].as_str().unwrap().to_owned();
+        let shown = berth.get(&format!("{DATABASES}/{id}")).await.expect(200);
+        assert!(shown.get("shards").is_none(), "{shown}");
+    }
+    let created = berth.create(shards("divided", json!(3))).await.expect(201);
+    let id = created["id"].as_str().unwrap().to_owned();
+    let shown = berth.get(&format!("{DATABASES}/{id}")).await.expect(200);
+    assert_eq!(
+        (&shown["shards"], &shown["storage_gb"]),
+        (&json!(3), &json!(10))
+    );
 }

@@ -165,6 +165,10 @@ impl Engine for Shown {
 
     /// A rule of its own, told in the contract's names of fields.
     async fn validate(&self, _: InstanceId, spec: &Spec) -> Result<()> {
+        if spec.is_sharded() && spec.name.as_str() == "whole" {
+            let problem = FieldProblem::new("shards", "cannot be divided", "1");
+            return Err(Error::invalid(vec![problem]));
+        }
         if spec.name.as_str() != "template" {
             return Ok(());
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use berth::model::instance::{Name, Spec};
+use berth::model::instance::{Name, SHARDS, Spec};
 use berth::model::plugin::EngineDescription;
 use berth::model::resources::NodeSize;
 use berth::model::setting::SettingKind;
@@ -23,6 +23,7 @@ async fn plans_are_pure_and_say_no_to_what_is_wrong() {
         description(&suite, engine.description());
         for version in &engine.description().versions {
             plans(&engine, &version.label).await;
+            shards(&engine, &version.label).await;
         }
         refusals(&engine, &suite.version).await;
     }
@@ -72,10 +73,39 @@ fn spec(engine: &str, version: &str, memory_bytes: u64) -> Spec {
         },
         storage_gb: 10,
         replicas: 1,
+        shards: 1,
         user: None,
         database: None,
         settings: Vec::new(),
         init_settings: Vec::new(),
+    }
+}
+
+/// Divided over as many shards as there can be, or refused for that alone.
+async fn shards(engine: &Arc<dyn Engine>, label: &str) {
+    let described = engine.description();
+    let id = InstanceId::generate();
+    let mut wanted = spec(
+        &described.name,
+        label,
+        described.minimum_memory_bytes.max(1 << 30),
+    );
+    wanted.shards = *SHARDS.end();
+    let shards = usize::try_from(wanted.shards).unwrap();
+    match engine.validate(id, &wanted).await {
+        Ok(()) => {
+            let plan = engine.plan(id, &wanted).await.unwrap();
+            let clients = plan.endpoints.iter().filter(|e| !e.for_members);
+            let behind: BTreeSet<_> = clients.map(|e| &e.member).collect();
+            assert_eq!((plan.members.len(), behind.len()), (shards, shards));
+        }
+        Err(error) => match error.kind {
+            Kind::Invalid(problems) => {
+                let fields: Vec<_> = problems.iter().map(|p| &*p.field).collect();
+                assert_eq!(fields, ["shards"]);
+            }
+            kind => panic!("{kind:?}"),
+        },
     }
 }
 

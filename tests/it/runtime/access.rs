@@ -55,6 +55,7 @@ impl Fronted {
         context.endpoints = vec![Endpoint {
             bind_address: bind.into(),
             inner_port: Some(serve().await),
+            for_members: false,
             ..endpoint(free_port())
         }];
         let mut fronted = Self {

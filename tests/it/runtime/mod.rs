@@ -126,6 +126,7 @@ fn spec(settings: &[(&str, &str)]) -> Spec {
         },
         storage_gb: 1,
         replicas: 1,
+        shards: 1,
         user: None,
         database: None,
         settings: settings
@@ -167,6 +168,7 @@ fn endpoint(port: u16) -> Endpoint {
         host: "localhost".into(),
         port,
         inner_port: None,
+        for_members: false,
     }
 }
 

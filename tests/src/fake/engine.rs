@@ -260,6 +260,7 @@ fn workload(spec: &Spec) -> Workload {
             name: "sql".to_owned(),
             member: "main".to_owned(),
             port: "sql".to_owned(),
+            for_members: false,
         }],
         secrets,
     }

@@ -400,6 +400,7 @@ fn spec(settings: &[(&str, &str)]) -> Spec {
         },
         storage_gb: 1,
         replicas: 1,
+        shards: 1,
         user: None,
         database: None,
         settings: settings
@@ -437,6 +438,7 @@ fn endpoint() -> Endpoint {
         host: "localhost".into(),
         port: 4100,
         inner_port: None,
+        for_members: false,
     }
 }
 

@@ -18,7 +18,7 @@ use crate::service::{Control, Cursor, Draft, InstanceQuery};
 
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 const LONGEST_KEY: usize = 255;
-const FIELDS: [&str; 7] = [
+const FIELDS: [&str; 8] = [
     "name",
     "db_type",
     "version",
@@ -26,6 +26,7 @@ const FIELDS: [&str; 7] = [
     "region",
     "storage_gb",
     "replicas",
+    "shards",
 ];
 const FILTERS: [&str; 6] = ["status", "type", "db_type", "region", "limit", "cursor"];
 
@@ -47,6 +48,10 @@ pub struct Database<'a> {
     region: &'a str,
     storage_gb: u32,
     replicas: u32,
+    /// Over how many shards the data are divided; absent where they are not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, minimum = 3, maximum = 16)]
+    shards: Option<u32>,
     #[serde(serialize_with = "to_the_second")]
     created_at: Timestamp,
 }
@@ -105,6 +110,10 @@ pub struct NewDatabase {
     /// Members that serve it.
     #[schema(minimum = 1, maximum = 1)]
     replicas: Option<i64>,
+    /// Over how many shards the data are divided, each of the plan's size and with storage of its own: 3 or more, of an
+    /// engine that can; 1 is not to divide them, as without it.
+    #[schema(minimum = 1, maximum = 16)]
+    shards: Option<i64>,
 }
 
 /// What a list may be asked for. `query` reads it; this is its description.
@@ -175,6 +184,7 @@ impl<'a> Database<'a> {
             region: &instance.region,
             storage_gb: spec.storage_gb,
             replicas: spec.replicas,
+            shards: spec.is_sharded().then_some(spec.shards),
             created_at: instance.created_at,
         }
     }
@@ -217,6 +227,7 @@ pub fn draft(mut fields: Fields, headers: &HeaderMap) -> Draft {
         region: fields.required_text("region"),
         storage_gb: fields.integer("storage_gb"),
         replicas: fields.integer("replicas"),
+        shards: fields.integer("shards"),
         idempotency: None,
         problems: fields.finish(&FIELDS),
         ..Draft::default()

@@ -129,7 +129,7 @@ async fn change(
 }
 
 fn shown(instance: &Instance) -> Vec<AclRule> {
-    let port = instance.endpoints.first().map(|endpoint| endpoint.port);
+    let port = instance.ways_in().next().map(|endpoint| endpoint.port);
     let rules = instance.policy.access.iter();
     rules.map(|rule| AclRule::of(rule, port)).collect()
 }

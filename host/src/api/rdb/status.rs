@@ -79,7 +79,7 @@ impl Status {
 /// None for one that is gone.
 pub fn of(instance: &Instance, health: Option<&Health>) -> Option<Status> {
     let seen = health.map_or(Seen::Serving, |health| {
-        let size = u64::from(instance.spec.storage_gb) * GB;
+        let size = instance.spec.total_storage_gb() * GB;
         seen(health, size, instance.updated_at, Timestamp::now())
     });
     table(instance.phase(), !instance.endpoints.is_empty(), seen)

@@ -10,8 +10,8 @@ use super::{Repo, Tracked, keys};
 use crate::model::{Error, NodeName, Operation, Result};
 use crate::store::StoreError;
 
-/// More would not fit into the commit that gives them back.
-const MAX_PORTS: usize = 16;
+/// Three for each shard. Many more would not fit into the commit that gives them back.
+const MAX_PORTS: usize = 48;
 
 impl Repo {
     /// Reserve ports for the operation's instance, in one commit with the operation. What the instance holds

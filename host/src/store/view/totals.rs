@@ -30,7 +30,7 @@ impl Totals {
             let buckets = self.0.entry(owner).or_default();
             let total = buckets.entry(bucket.clone()).or_default();
             total.instances += 1;
-            total.storage_gb += storage_of(instance);
+            total.storage_gb += instance.spec.total_storage_gb();
         }
     }
 
@@ -42,7 +42,7 @@ impl Totals {
             };
             if let Some(total) = buckets.get_mut(&bucket) {
                 total.instances -= 1;
-                total.storage_gb -= storage_of(instance);
+                total.storage_gb -= instance.spec.total_storage_gb();
                 if total.instances == 0 {
                     buckets.remove(&bucket);
                 }
@@ -92,8 +92,4 @@ impl Bucket {
             region: names.one(&instance.region),
         }
     }
-}
-
-fn storage_of(instance: &Instance) -> u64 {
-    u64::from(instance.spec.storage_gb) * u64::from(instance.spec.replicas)
 }

@@ -4,6 +4,7 @@
 mod durability;
 mod server;
 mod settings;
+mod shards;
 mod users;
 
 use std::thread;
@@ -35,16 +36,38 @@ fn lives_with_every_version_installed() {
 
 #[test]
 fn what_was_cut_off_is_mended_by_its_repetition() {
+    swept(1);
+}
+
+#[test]
+fn what_was_cut_off_between_shards_is_mended_by_its_repetition() {
+    swept(3);
+}
+
+fn swept(shards: u32) {
     // A test that finds none fails above.
     let Some(programs) = programs("7.2") else {
         return;
     };
-    let mut server = Server::start("7.2", programs);
+    let mut server = Server::start_shards("7.2", programs, shards);
     server.bootstrap();
     server.sweep(&Sweep {
         database: "keyspace",
         makes_databases: false,
         setting: ("timeout", ["600", "700"]),
+    });
+}
+
+#[test]
+fn shards_of_every_version_installed_are_one() {
+    let labels = Redis::describe().versions.into_iter();
+    let installed = labels.filter_map(|v| Some((programs(&v.label)?, v.label)));
+    thread::scope(|scope| {
+        for (programs, version) in installed.collect::<Vec<_>>() {
+            scope.spawn(move || {
+                shards::live(&version, &mut Server::start_shards(&version, programs, 3));
+            });
+        }
     });
 }
 

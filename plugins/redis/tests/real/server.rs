@@ -5,7 +5,8 @@ use std::io::Write;
 use std::ops::{Deref, DerefMut};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::thread;
 
 use berth_plugin_redis::Redis;
 use berth_sdk_testing::{self as testing, installed, spec};
@@ -24,8 +25,14 @@ pub fn programs(version: &str) -> Option<PathBuf> {
 impl Server {
     /// Initialise and start one; it is not ready yet when this returns.
     pub fn start(version: &str, programs: PathBuf) -> Self {
+        Self::start_shards(version, programs, 1)
+    }
+
+    /// So many that have the data between them.
+    pub fn start_shards(version: &str, programs: PathBuf, shards: u32) -> Self {
         let mut spec = spec(version);
         spec.node.memory_bytes = 256 << 20;
+        spec.shards = shards;
         let programs = move |name: &str| match name {
             "cp" => "/bin/cp".into(),
             server => programs.join(server),
@@ -83,6 +90,54 @@ impl Server {
             &self.secret("berth"),
             command,
         )
+    }
+
+    /// Ask one of several as Berth does, the first being number 0.
+    pub fn ask_shard(&self, nth: usize, command: &[&str]) -> String {
+        let run = self.value_at(nth, "run");
+        let socket = format!("{run}/shard-{}.sock", nth + 1);
+        let password = self.secret("berth");
+        self.client(&["-s", &socket], "berth", &password, command)
+            .unwrap_or_else(|error| panic!("{command:?}: {error}"))
+    }
+
+    /// Ask at the endpoint of one of several, as this user over TLS.
+    pub fn as_user_at(
+        &self,
+        nth: usize,
+        (user, password): (&str, &str),
+        command: &[&str],
+    ) -> Result<String, String> {
+        let certificate = self.value("file:server.crt");
+        let port = self.instance.endpoints[nth].port.to_string();
+        let how = ["-p", &port, "--tls", "--cacert", certificate];
+        self.client(&how, user, password, command)
+    }
+
+    /// Say all of this to a client that goes wherever it is sent to, beginning at any of several. What it hears, by line.
+    pub fn follow(
+        &self,
+        nth: usize,
+        (user, password): (&str, &str),
+        commands: &[String],
+    ) -> Vec<String> {
+        let port = self.instance.endpoints[nth].port.to_string();
+        let mut client = Command::new(self.client_program());
+        client
+            .args(["-c", "-h", "localhost", "-p", &port, "--user", user])
+            .args(["--tls", "--cacert", self.value("file:server.crt")])
+            .env("REDISCLI_AUTH", password)
+            .env("VALKEYCLI_AUTH", password)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
+        let mut client = client.spawn().expect("the client");
+        let mut stdin = client.stdin.take().expect("its input");
+        let said = commands.join("\n") + "\n";
+        let writer = thread::spawn(move || stdin.write_all(said.as_bytes()));
+        let output = client.wait_with_output().expect("its output");
+        writer.join().expect("a writer").expect("it listens");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        text.lines().map(str::to_owned).collect()
     }
 
     pub fn socket(&self) -> String {

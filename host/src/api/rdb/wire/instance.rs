@@ -154,7 +154,7 @@ impl Instance {
             created_at: instance.created_at,
             volume: Volume {
                 r#type: instance.storage_class.clone(),
-                size: u64::from(spec.storage_gb) * GB,
+                size: spec.total_storage_gb() * GB,
                 class: instance.storage_class.clone(),
             },
             upgradable_version: titles.upgrades_of(&spec.engine, &spec.version),
@@ -181,7 +181,7 @@ impl Instance {
 }
 
 pub fn endpoints(instance: &model::Instance) -> impl Iterator<Item = Endpoint> {
-    let endpoints = instance.endpoints.iter().enumerate();
+    let endpoints = instance.ways_in().enumerate();
     endpoints.map(|(at, endpoint)| {
         let ip = endpoint.host.parse::<IpAddr>().ok();
         Endpoint {

@@ -75,6 +75,14 @@ struct MoreV2<'a> {
     access: Vec<(String, &'a str)>,
 }
 
+/// What came with the third form, which is the second and this after it.
+#[derive(Serialize, Deserialize)]
+struct MoreV3 {
+    shards: u32,
+    /// One for each endpoint.
+    for_members: Vec<bool>,
+}
+
 impl Record for Instance {
     fn write(&self, out: Vec<u8>) -> Result<Vec<u8>, Bad> {
         // Taken apart by name, so that a new field of the model cannot be forgotten here.
@@ -88,6 +96,7 @@ impl Record for Instance {
             },
             storage_gb,
             replicas,
+            shards,
             user,
             database,
             settings,
@@ -154,7 +163,12 @@ impl Record for Instance {
                 .map(|rule| (rule.network.to_string(), rule.description.as_str()))
                 .collect(),
         };
-        Ok(to_extend(&more, to_extend(&record, out)?)?)
+        let newest = MoreV3 {
+            shards: *shards,
+            for_members: self.endpoints.iter().map(|e| e.for_members).collect(),
+        };
+        let older = to_extend(&more, to_extend(&record, out)?)?;
+        Ok(to_extend(&newest, older)?)
     }
 }
 
@@ -167,28 +181,54 @@ fn owned((name, value): (&str, &str)) -> (String, String) {
 }
 
 impl Stored for Instance {
-    const SCHEMA: u16 = 2;
+    const SCHEMA: u16 = 3;
     const OLDEST: u16 = 1;
 
     fn read(bytes: &[u8]) -> Result<Self, Bad> {
         let (record, rest) = take_from_bytes::<InstanceV1<'_>>(bytes)?;
-        let more: MoreV2<'_> = whole(rest)?;
-        let mut instance = read_first(record)?;
-        if more.inner_ports.len() != instance.endpoints.len() {
+        let (more, rest) = take_from_bytes::<MoreV2<'_>>(rest)?;
+        let MoreV3 {
+            shards,
+            for_members,
+        } = whole(rest)?;
+        let mut instance = read_first(record)?.and(more)?;
+        if for_members.len() != instance.endpoints.len() {
+            return Err("it has other endpoints than those that are for members".into());
+        }
+        for (endpoint, inner) in instance.endpoints.iter_mut().zip(for_members) {
+            endpoint.for_members = inner;
+        }
+        instance.spec.shards = shards;
+        Ok(instance)
+    }
+
+    fn read_older(schema: u16, bytes: &[u8]) -> Result<Self, Bad> {
+        if schema == 1 {
+            return read_first(whole(bytes)?);
+        }
+        let (record, rest) = take_from_bytes::<InstanceV1<'_>>(bytes)?;
+        read_first(record)?.and(whole(rest)?)
+    }
+}
+
+impl Instance {
+    /// With what came with the second form.
+    fn and(mut self, more: MoreV2<'_>) -> Result<Self, Bad> {
+        if more.inner_ports.len() != self.endpoints.len() {
             return Err("it has other endpoints than inner ports".into());
         }
-        for (endpoint, inner) in instance.endpoints.iter_mut().zip(more.inner_ports) {
+        for (endpoint, inner) in self.endpoints.iter_mut().zip(more.inner_ports) {
             endpoint.inner_port = inner;
         }
-        instance.spec.init_settings = more.init_settings.into_iter().map(owned).collect();
-        instance.storage_class = more.storage_class.to_owned();
+        self.spec.init_settings = more.init_settings.into_iter().map(owned).collect();
+        self.storage_class = more.storage_class.to_owned();
         let rule = |(network, description): (String, &str)| {
             Ok::<_, Bad>(AccessRule {
                 network: network.parse()?,
                 description: description.to_owned(),
             })
         };
-        instance.policy = Policy {
+        self.policy = Policy {
             tags: more.tags.into_iter().map(str::to_owned).collect(),
             backup_schedule: BackupSchedule {
                 disabled: more.backup_disabled,
@@ -207,11 +247,7 @@ impl Stored for Instance {
                 .map(rule)
                 .collect::<Result<_, _>>()?,
         };
-        Ok(instance)
-    }
-
-    fn read_older(_: u16, bytes: &[u8]) -> Result<Self, Bad> {
-        read_first(whole(bytes)?)
+        Ok(self)
     }
 }
 
@@ -229,6 +265,7 @@ fn read_first(record: InstanceV1<'_>) -> Result<Instance, Bad> {
             },
             storage_gb: record.storage_gb,
             replicas: record.replicas,
+            shards: 1,
             user: record.user.map(str::to_owned),
             database: record.database.map(str::to_owned),
             settings: record.settings.into_iter().map(owned).collect(),
@@ -268,6 +305,7 @@ impl<'a> From<&'a Endpoint> for EndpointV1<'a> {
             host,
             port,
             inner_port: _,
+            for_members: _,
         } = endpoint;
         Self {
             name,
@@ -290,6 +328,7 @@ impl From<EndpointV1<'_>> for Endpoint {
             host: record.host.to_owned(),
             port: record.port,
             inner_port: None,
+            for_members: false,
         }
     }
 }

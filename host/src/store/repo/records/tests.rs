@@ -26,6 +26,7 @@ const INSTANCE_V1: &str = "\
 const INSTANCE_MORE_V2: &str = "\
     0104696e697405666978656405636c6173730101dc360103746167010b0c010d01010e010f010d323030313a\
     6462383a3a2f33320472756c65";
+const INSTANCE_MORE_V3: &str = "050101";
 const OPERATION_V1: &str = "\
     0001100000000000000000000000000000000310000000000000000000000000000000011000000000000000\
     0000000000000000020664656c65746509756e77696e64696e67018ab8b5fa510c04036f6e6506756e646f6e\
@@ -53,6 +54,7 @@ fn instance() -> Instance {
             },
             storage_gb: 50,
             replicas: 3,
+            shards: 5,
             user: Some("user".to_owned()),
             database: Some("database".to_owned()),
             settings: vec![("setting".to_owned(), "value".to_owned())],
@@ -101,6 +103,7 @@ fn instance() -> Instance {
         host: "host".to_owned(),
         port: 7003,
         inner_port: Some(7004),
+        for_members: true,
     }];
     instance.updated_at = at(2);
     instance.deleted_at = Some(at(3));
@@ -164,8 +167,9 @@ fn bytes(hex: &str) -> Vec<u8> {
 
 #[test]
 fn an_instance_is_written_and_read_as_ever() {
-    // The second form is the first and more.
-    let now = format!("0002{}{INSTANCE_MORE_V2}", &INSTANCE_V1[4..]);
+    // Each form is the one before and more.
+    let second = format!("0002{}{INSTANCE_MORE_V2}", &INSTANCE_V1[4..]);
+    let now = format!("0003{}{INSTANCE_MORE_V3}", &second[4..]);
     assert_eq!(
         hex(&encode(&instance()).unwrap()),
         now,
@@ -174,6 +178,10 @@ fn an_instance_is_written_and_read_as_ever() {
     let read: Instance = decode("key", &bytes(&now)).unwrap();
     assert_eq!(read, instance());
     let mut first = instance();
+    first.spec.shards = 1;
+    first.endpoints[0].for_members = false;
+    let read: Instance = decode("key", &bytes(&second)).unwrap();
+    assert_eq!(read, first);
     first.spec.init_settings.clear();
     first.storage_class = DEFAULT_STORAGE_CLASS.to_owned();
     first.policy = Policy::default();
