@@ -62,7 +62,7 @@ impl Room {
 /// Whether the disk of this file has that much beside what is held.
 pub(super) fn is_there(file: &File) -> bool {
     fstatvfs(file).is_ok_and(|system| {
-        let available = u64::from(system.blocks_available());
-        available.saturating_mul(u64::from(system.fragment_size())) >= BYTES
+        let available = system.blocks_available();
+        available.saturating_mul(system.fragment_size()) >= BYTES
     })
 }
