@@ -59,13 +59,11 @@ pub fn form(instance: &Instance, shards: &mut Shards) -> Result<()> {
             session.ask::<()>("numbering a shard", &set)?;
         }
     }
-    for (nth, (session, nodes)) in shards.each().zip(&known).enumerate() {
-        for (other, id) in ids.iter().enumerate().skip(nth + 1) {
-            if nodes.iter().any(|node| node.is_met && node.id == *id) {
-                continue;
-            }
+    let introductions = introductions(&known, &ids);
+    for (nth, session) in shards.each().enumerate() {
+        for (_, other) in introductions.iter().filter(|(by, _)| *by == nth) {
             // Said again it changes nothing, and an introduction may get lost.
-            session.ask::<()>("introducing the shards", &meet(instance, other)?)?;
+            session.ask::<()>("introducing the shards", &meet(instance, *other)?)?;
         }
     }
     for session in shards.each() {
@@ -78,6 +76,26 @@ pub fn form(instance: &Instance, shards: &mut Shards) -> Result<()> {
     save.arg("SAVECONFIG");
     let mut each = shards.each();
     each.try_for_each(|session| session.ask::<()>("writing the shards down", &save))
+}
+
+/// Who is to be introduced by whom to whom, by their places. One of two is enough; it is the other one where that was
+/// killed before it wrote down whom it met: it takes no word from whom it does not know, however often it is greeted.
+fn introductions(known: &[Vec<Node>], ids: &[&str]) -> Vec<(usize, usize)> {
+    let knows = |nth: usize, other: usize| {
+        let mut nodes = known[nth].iter();
+        nodes.any(|node| node.is_met && node.id == ids[other])
+    };
+    let mut all = Vec::new();
+    for nth in 0..ids.len() {
+        for other in nth + 1..ids.len() {
+            if !knows(nth, other) {
+                all.push((nth, other));
+            } else if !knows(other, nth) {
+                all.push((other, nth));
+            }
+        }
+    }
+    all
 }
 
 /// Whether a server takes itself for a part of the whole, and serves clients.
@@ -178,6 +196,36 @@ mod tests {
         for odd in ["", "64e9", "64e9 a master - 0 0 x connected"] {
             assert!(node(odd).is_none(), "{odd}");
         }
+    }
+
+    #[test]
+    fn whoever_does_not_know_the_other_introduces_itself() {
+        let node = |id: &str| Node {
+            id: id.into(),
+            is_itself: false,
+            is_met: !id.is_empty(),
+            epoch: 1,
+            has_slots: true,
+        };
+        let ids = ["a", "b", "c"];
+        let all = |known: [&[&str]; 3]| {
+            let known = known.map(|ids| ids.iter().map(|id| node(id)).collect());
+            introductions(&known, &ids)
+        };
+        assert_eq!(all([&["a"], &["b"], &["c"]]), [(0, 1), (0, 2), (1, 2)]);
+        assert_eq!(
+            all([&["a", "b", "c"], &["b", "c"], &["c", "b"]]),
+            [(1, 0), (2, 0)]
+        );
+        assert_eq!(
+            all([&["a", "b", "c"], &["a", "b", "c"], &["a", "b", "c"]]),
+            []
+        );
+        // Somebody of whom no more than an address is known is not known.
+        assert_eq!(
+            all([&["a", "b", ""], &["a", "b", "c"], &["a", "b", "c"]]),
+            [(0, 2)]
+        );
     }
 
     #[test]

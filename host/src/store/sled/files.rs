@@ -4,11 +4,16 @@ use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use crate::model::{Error, Result};
 
 /// There while the disk may lack what can be read, because it failed.
 const DOUBTFUL: &str = "doubtful";
+
+/// A process that was just ended, or that is between its fork and its program, may hold the lock for a moment more.
+const LOCK_WITHIN: Duration = Duration::from_millis(500);
+const LOCK_AGAIN: Duration = Duration::from_millis(10);
 
 /// Holds the directory's lock until it is dropped.
 pub(super) struct Files {
@@ -215,7 +220,16 @@ fn lock(directory: &Path) -> Result<File, Refusal> {
         .mode(0o600)
         .open(name)
         .map_err(Refusal::Io)?;
-    match file.try_lock() {
+    let begun = Instant::now();
+    let taken = loop {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) if begun.elapsed() < LOCK_WITHIN => {
+                std::thread::sleep(LOCK_AGAIN);
+            }
+            taken => break taken,
+        }
+    };
+    match taken {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             let mut owner = String::new();

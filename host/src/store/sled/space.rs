@@ -39,9 +39,16 @@ impl Space {
         if self.taken_to >= length + AHEAD - LEAST {
             return Ok(());
         }
-        let flags = FallocateFlags::FALLOC_FL_KEEP_SIZE;
-        let taken = fallocate(&self.data, flags, signed(length)?, signed(AHEAD)?);
-        let full = match taken {
+        let take = |bytes: u64| -> io::Result<Result<(), Errno>> {
+            let flags = FallocateFlags::FALLOC_FL_KEEP_SIZE;
+            Ok(fallocate(
+                &self.data,
+                flags,
+                signed(length)?,
+                signed(bytes)?,
+            ))
+        };
+        let full = match take(AHEAD)? {
             Ok(()) => {
                 self.taken_to = length + AHEAD;
                 false
@@ -54,8 +61,15 @@ impl Space {
                 false
             }
             Err(Errno::ENOSPC | Errno::EDQUOT) => {
+                // What an earlier process took is there still, and nobody knows how much that was.
                 if self.taken_to < length + LEAST {
-                    return Err(io::ErrorKind::StorageFull.into());
+                    match take(LEAST)? {
+                        Ok(()) => self.taken_to = length + LEAST,
+                        Err(Errno::ENOSPC | Errno::EDQUOT) => {
+                            return Err(io::ErrorKind::StorageFull.into());
+                        }
+                        Err(error) => return Err(error.into()),
+                    }
                 }
                 true
             }

@@ -275,7 +275,7 @@ async fn a_full_disk_refuses_and_goes_on_when_there_is_space() {
         at.path(),
         Some("tmpfs"),
         nix::mount::MsFlags::empty(),
-        Some("size=96m"),
+        Some("size=128m"),
     )
     .unwrap();
     let directory = at.path().join("store");
