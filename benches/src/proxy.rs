@@ -163,7 +163,7 @@ listen plain
 fn share_groups(data: &Path, peer: u32) -> bool {
     let mut instances = fs::read_dir(data.join("instances")).expect("instances");
     let instance = instances.next().expect("an instance").expect("an entry");
-    let groups = instance.path().join("0-proxy/home/group.json");
+    let groups = instance.path().join(".berth/0-proxy/group.json");
     let text = fs::read_to_string(&groups).unwrap_or_else(|_| "[]".to_owned());
     let parts: Vec<Value> = serde_json::from_str(&text).expect("the proxy's groups");
     let mut dirs = parts.iter().filter_map(|part| part["dir"].as_str());
