@@ -245,9 +245,10 @@ impl Talk {
 
 /// What the engine waits for is not the caller's doing, who did not ask too often.
 fn not_now(error: Error) -> Error {
-    match matches!(error.kind, Kind::Retry(_)) {
-        true => unanswered(error),
-        false => error,
+    if matches!(error.kind, Kind::Retry(_)) {
+        unanswered(error)
+    } else {
+        error
     }
 }
 
