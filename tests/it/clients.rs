@@ -109,6 +109,62 @@ async fn half_open_connections_hold_up_nobody_and_leave_nothing() {
 }
 
 #[tokio::test]
+async fn a_body_that_nobody_asked_for_may_come_after_the_head() {
+    let data = DataDir::new();
+    let host = start(&data).await;
+    let mut stream = connect(&host);
+    // Clients send `{}` with a GET in a packet of its own. Were it not waited for, the connection would be closed upon
+    // it, and the answer be lost if it was long.
+    let head = format!(
+        "GET /rdb/v1/regions/fr-par/database-engines HTTP/1.1\r\nhost: x\r\nx-auth-token: {}\r\ncontent-length: 2\r\n",
+        host.key()
+    );
+    for end in ["", "connection: close\r\n"] {
+        write!(stream, "{head}{end}\r\n").unwrap();
+        let early = Some(Duration::from_millis(300));
+        stream.set_read_timeout(early).unwrap();
+        let early = stream.peek(&mut [0]).unwrap_err();
+        assert_eq!(early.kind(), ErrorKind::WouldBlock);
+        stream.write_all(b"{}").unwrap();
+        let patience = Some(Duration::from_secs(60));
+        stream.set_read_timeout(patience).unwrap();
+        let answer = answer(&mut stream);
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        assert!(answer.ends_with('}'), "{answer}");
+    }
+    // One that never comes costs the body's time, and the answer comes none the less.
+    let mut stream = connect(&host);
+    write!(stream, "{head}\r\n").unwrap();
+    assert!(rest(&mut stream).starts_with("HTTP/1.1 200 "));
+}
+
+/// One answer, of the length that it says it has.
+fn answer(stream: &mut TcpStream) -> String {
+    let mut answer = Vec::new();
+    let whole = |answer: &[u8]| {
+        let text = String::from_utf8_lossy(answer).into_owned();
+        let (head, body) = text.split_once("\r\n\r\n")?;
+        let length = head
+            .lines()
+            .find_map(|l| l.strip_prefix("content-length: "))?;
+        (body.len() == length.parse::<usize>().unwrap()).then_some(text)
+    };
+    loop {
+        if let Some(text) = whole(&answer) {
+            return text;
+        }
+        let mut more = [0; 64 << 10];
+        let read = stream.read(&mut more).unwrap();
+        assert!(
+            read > 0,
+            "it ends early: {}",
+            String::from_utf8_lossy(&answer)
+        );
+        answer.extend_from_slice(&more[..read]);
+    }
+}
+
+#[tokio::test]
 async fn a_client_that_drips_is_not_given_more_time() {
     let data = DataDir::new();
     let host = start(&data).await;

@@ -22,6 +22,7 @@ use tracing::{Instrument, Span, error_span};
 use super::callers::{self, Place};
 use super::error::ApiError;
 use super::metrics::Route;
+use super::unread::Unread;
 use super::{Api, auth, held, rdb};
 use crate::model::{Error, OperationId};
 use crate::service::{Caller, Held};
@@ -104,9 +105,12 @@ impl Service<Request> for Surrounded {
         let asked = Asked::of(&request);
         // Said here: as a layer of its own it would be another box around every handler.
         DefaultBodyLimit::max(self.api.limits.body_bytes).apply(&mut request);
+        let unread = Unread::of(&mut request);
         let admitted = admit(&self.api, &mut request, &asked);
         let admitted = admitted.map(|place| (place, self.route.call(request)));
-        surround(self.api.clone(), asked, admitted).map(Ok).boxed()
+        surround(self.api.clone(), asked, admitted, unread)
+            .map(Ok)
+            .boxed()
     }
 }
 
@@ -114,19 +118,21 @@ async fn surround(
     api: Api,
     asked: Asked,
     admitted: Result<(Option<Arc<Place>>, RouteFuture<Infallible>), ApiError>,
+    unread: Option<Unread>,
 ) -> Response {
-    let mut response = match admitted {
+    let (place, mut response) = match admitted {
         Ok((place, served)) => {
-            let response = answer(&api, served, &asked)
-                .instrument(asked.span.clone())
-                .await;
-            match place {
-                Some(place) => held::until_written(response, place),
-                None => response,
-            }
+            let served = answer(&api, served, &asked).instrument(asked.span.clone());
+            (place, served.await)
         }
-        Err(refused) => asked.complete(refused),
+        Err(refused) => (None, asked.complete(refused)),
     };
+    if let Some(unread) = unread {
+        unread.read(&api.limits).await;
+    }
+    if let Some(place) = place {
+        response = held::until_written(response, place);
+    }
     if let Ok(value) = HeaderValue::from_str(asked.id.as_str()) {
         response.headers_mut().insert(HEADER, value);
     }

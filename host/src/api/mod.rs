@@ -18,6 +18,7 @@ mod metrics;
 mod openapi;
 mod paging;
 mod rdb;
+mod unread;
 
 use std::ops::Deref;
 use std::sync::Arc;
