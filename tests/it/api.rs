@@ -6,6 +6,7 @@ mod callers;
 mod creation;
 mod described;
 mod edge;
+mod few_users;
 mod harness;
 mod idempotency;
 mod lifecycle;

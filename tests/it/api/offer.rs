@@ -16,6 +16,8 @@ use berth::runtime::{Engine, MissingProgram, Plugins, Settings, Target, Users};
 use berth_tests::fake::{FakePlugins, World};
 use tokio::sync::watch;
 
+use super::few_users::{FewUsers, Said};
+
 /// What the tests ask for by default.
 pub const ENGINE: &str = "fake";
 
@@ -30,6 +32,7 @@ pub struct Offer {
 struct Shown {
     inner: Arc<dyn Engine>,
     description: EngineDescription,
+    users: FewUsers,
     /// Passwords are set, and nobody learns of it.
     loses_answers: AtomicBool,
     /// Passwords are not set before this is false.
@@ -62,6 +65,7 @@ impl Offer {
         Self {
             fakes,
             engine: Arc::new(Shown {
+                users: FewUsers::of(inner.clone()),
                 inner,
                 description,
                 loses_answers: AtomicBool::new(false),
@@ -90,6 +94,11 @@ impl Offer {
     /// Whether one is held.
     pub fn holds_a_rotation(&self) -> bool {
         self.engine.holds.receiver_count() > 0
+    }
+
+    /// What the engine says of a change of its users; of none it has none.
+    pub fn users_say(&self, said: Option<Said>) {
+        self.engine.users.say(said);
     }
 
     pub fn lose_answers(&self, lose: bool) {
@@ -160,7 +169,8 @@ impl Engine for Shown {
     }
 
     fn users(&self) -> Option<&dyn Users> {
-        self.inner.users()
+        let users: &dyn Users = &self.users;
+        self.users.said().map(|_| users)
     }
 
     /// A rule of its own, told in the contract's names of fields.

@@ -7,6 +7,7 @@ mod lists;
 mod races;
 mod refusals;
 mod routes;
+mod users;
 
 use axum::http::Method;
 use berth_tests::wait_for;
