@@ -9,7 +9,13 @@ from redis.crc import key_slot
 
 PARTS = 1024
 
-client = RedisCluster.from_url(os.environ["REDIS_URI"], ssl_ca_certs=os.environ["REDIS_CA"], decode_responses=True)
+# One that hung serves nothing for up to 5 s after it has found the others again; by itself the client gives up sooner.
+client = RedisCluster.from_url(
+    os.environ["REDIS_URI"],
+    ssl_ca_certs=os.environ["REDIS_CA"],
+    decode_responses=True,
+    cluster_error_retry_attempts=60,
+)
 known = sorted(f"{node.host}:{node.port}" for node in client.get_nodes())
 wanted = sorted(os.environ["REDIS_ENDPOINTS"].split(","))
 assert known == wanted, f"{known} in place of {wanted}"
