@@ -88,3 +88,34 @@ impl Space {
 fn signed(bytes: u64) -> io::Result<i64> {
     i64::try_from(bytes).map_err(io::Error::other)
 }
+
+#[cfg(test)]
+mod tests {
+    use nix::mount::{MntFlags, MsFlags, mount, umount2};
+
+    use super::*;
+
+    /// What comes of it on a disk of so many bytes.
+    fn on_a_disk_of(bytes: u64) -> io::Result<()> {
+        let at = tempfile::tempdir().unwrap();
+        let (tmpfs, size) = (Some("tmpfs"), format!("size={bytes}"));
+        mount(tmpfs, at.path(), tmpfs, MsFlags::empty(), Some(&*size)).unwrap();
+        let mut space = Space::new(File::create(at.path().join("db")).unwrap());
+        let prepared = space.prepare();
+        drop(space);
+        umount2(at.path(), MntFlags::MNT_DETACH).unwrap();
+        prepared
+    }
+
+    #[test]
+    fn less_than_the_whole_reserve_is_enough_for_a_commit() {
+        if !nix::unistd::geteuid().is_root() {
+            crate::skip::not_tried("mounting a small file system needs root");
+            return;
+        }
+        on_a_disk_of(2 * AHEAD).unwrap();
+        on_a_disk_of(LEAST + LEAST / 2).unwrap();
+        let full = on_a_disk_of(LEAST / 2).unwrap_err();
+        assert_eq!(full.kind(), io::ErrorKind::StorageFull);
+    }
+}

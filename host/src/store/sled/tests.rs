@@ -9,7 +9,9 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::Sled;
+use futures::FutureExt;
+
+use super::{MOST_WAITING, Sled};
 use crate::store::{Commit, Store, StoreError, Write};
 
 const DIRECTORY: &str = "BERTH_TEST_STORE";
@@ -261,6 +263,34 @@ async fn what_was_acknowledged_survives_a_kill_and_no_commit_is_half() {
         };
         assert_eq!(keys(all), keys(twins));
     }
+}
+
+#[tokio::test]
+async fn so_many_commits_wait_for_a_disk_that_hangs_and_no_more() {
+    let at = tempfile::tempdir().unwrap();
+    let store = Sled::open(&at.path().join("store")).unwrap();
+    let commits = (0..3 * MOST_WAITING).map(|i| store.commit(put(&format!("k/{i}"), vec![1])));
+    let mut waiting = Vec::new();
+    let mut refused = 0;
+    {
+        // What the writer waits for.
+        let _held = store.shared.database.write().unwrap();
+        for mut commit in commits {
+            match (&mut commit).now_or_never() {
+                None => waiting.push(commit),
+                Some(Err(StoreError::Refused(_))) => refused += 1,
+                Some(other) => panic!("{other:?}"),
+            }
+        }
+    }
+    assert!(refused > 0);
+    assert!(waiting.len() >= MOST_WAITING, "{}", waiting.len());
+    for taken in waiting {
+        taken.await.unwrap();
+    }
+    // Nothing is left of those that were refused.
+    let kept = store.scan("k/", None, usize::MAX).await.unwrap().len();
+    assert_eq!(kept, 3 * MOST_WAITING - refused);
 }
 
 #[tokio::test]
