@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
 use crate::bindings::engine::exports::berth::plugin as exports;
+use crate::{Error, Result};
 
 pub use crate::needs::Needs;
 pub use crate::types::{Instance, MemberAddress};
@@ -78,13 +79,29 @@ impl MemberObservation {
     }
 }
 
+impl Login {
+    /// Who logs in, in an engine where nobody does without a name.
+    pub fn name(&self) -> Result<&str> {
+        let name = self.user.as_deref();
+        name.ok_or_else(|| Error::failed("a login has a user"))
+    }
+}
+
+impl NameRules {
+    /// Names of up to so many bytes, of which these are reserved.
+    pub fn new(longest: usize, reserved_prefixes: &[&str], reserved: &[&str]) -> Self {
+        let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        Self {
+            longest: u32::try_from(longest).unwrap_or(u32::MAX),
+            reserved_prefixes: owned(reserved_prefixes),
+            reserved: owned(reserved),
+        }
+    }
+}
+
 /// Names of up to 63 bytes, none of them reserved: what an engine has that makes no difference.
 impl Default for NameRules {
     fn default() -> Self {
-        Self {
-            longest: 63,
-            reserved_prefixes: Vec::new(),
-            reserved: Vec::new(),
-        }
+        Self::new(63, &[], &[])
     }
 }

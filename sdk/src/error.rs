@@ -14,7 +14,7 @@ impl Error {
         reason: impl Into<String>,
         help: impl Into<String>,
     ) -> Self {
-        Self::Invalid(vec![FieldProblem::new(field, reason, help)])
+        FieldProblem::new(field, reason, help).into()
     }
 
     /// `Ok` when there are no problems, otherwise all of them at once.
@@ -55,6 +55,59 @@ impl Error {
     }
 }
 
+/// What every engine has to say, in the words that callers know.
+impl Error {
+    /// An instance has a version that this build of the engine does not know.
+    pub fn unknown_version(product: &str) -> Self {
+        Self::unsupported(format!("this version of {product} is not known"))
+    }
+
+    /// There is none, or none that a caller could have.
+    pub fn no_user(name: &str) -> Self {
+        Self::not_found(format!("there is no user '{name}'"))
+    }
+
+    /// There is none, or none that a caller could have.
+    pub fn no_database(name: &str) -> Self {
+        Self::not_found(format!("there is no database '{name}'"))
+    }
+
+    /// It was to be made.
+    pub fn user_exists(name: &str) -> Self {
+        Self::AlreadyExists(format!("there is a user '{name}' already"))
+    }
+
+    /// It was to be made.
+    pub fn database_exists(name: &str) -> Self {
+        Self::AlreadyExists(format!("there is a database '{name}' already"))
+    }
+
+    /// `custom` was to be set. `language` is what privileges are granted in, past Berth.
+    pub fn custom_is_not_set(language: &str) -> Self {
+        Self::unsupported(format!(
+            "'custom' says that something else was granted in {language}; it cannot be set"
+        ))
+    }
+
+    /// It was to be allowed less than all, and stays an admin.
+    pub fn admin_may_all(user: &str) -> Self {
+        Self::conflict(format!("'{user}' is an admin, and admins may do all"))
+    }
+
+    /// It was to be an admin no more, in an engine whose roles have members.
+    pub fn admin_by_another_role(name: &str) -> Self {
+        Self::conflict(format!(
+            "'{name}' is an admin by way of another role that it is a member of; revoke that in SQL first"
+        ))
+    }
+}
+
+impl From<FieldProblem> for Error {
+    fn from(problem: FieldProblem) -> Self {
+        Self::Invalid(vec![problem])
+    }
+}
+
 impl FieldProblem {
     /// A field that cannot be accepted. `help` says what would be right; it may be empty.
     pub fn new(
@@ -67,5 +120,14 @@ impl FieldProblem {
             reason: reason.into(),
             help: help.into(),
         }
+    }
+
+    /// A setting whose value a running server would not take, and what it said to that.
+    pub fn not_accepted(setting: &str, said: &str, product: &str) -> Self {
+        Self::new(
+            setting,
+            format!("is not accepted by the server: {said}"),
+            format!("a value that this version of {product} takes"),
+        )
     }
 }

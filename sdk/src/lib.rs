@@ -34,6 +34,7 @@ pub mod names;
 mod needs;
 pub mod placeholders;
 pub mod server;
+pub mod settings;
 pub mod target;
 pub mod types;
 pub mod uri;

@@ -1,9 +1,10 @@
 //! What MongoDB is: its versions and their lives.
 
 use berth_sdk::engine::{Catalog, Description, Instance, NameRules, Stage, Version};
+use berth_sdk::names::RESERVED;
 use berth_sdk::{Error, Result};
 
-use crate::{MongoDb, names, settings_table};
+use crate::{MongoDb, names, settings};
 
 /// A version on offer.
 pub struct Release {
@@ -53,16 +54,8 @@ impl Catalog for MongoDb {
             versions: RELEASES.iter().enumerate().map(version).collect(),
             default_port: DEFAULT_PORT,
             minimum_memory_bytes: MINIMUM_MEMORY,
-            user_names: NameRules {
-                longest: names::LONGEST,
-                reserved_prefixes: vec![names::RESERVED.into(), "__".into()],
-                reserved: Vec::new(),
-            },
-            database_names: NameRules {
-                longest: names::LONGEST,
-                reserved_prefixes: vec![names::RESERVED.into()],
-                reserved: names::OWN_DATABASES.map(Into::into).into(),
-            },
+            user_names: NameRules::new(names::LONGEST, &[RESERVED, "__"], &[]),
+            database_names: NameRules::new(names::LONGEST, &[RESERVED], &names::OWN_DATABASES),
         }
     }
 }
@@ -76,7 +69,7 @@ pub fn release(label: &str) -> Option<&'static Release> {
 pub fn check(instance: &Instance) -> Result<()> {
     release(&instance.spec.version)
         .map(drop)
-        .ok_or_else(|| Error::unsupported("this version of MongoDB is not known"))
+        .ok_or_else(|| Error::unknown_version("MongoDB"))
 }
 
 /// All labels, newest first.
@@ -93,7 +86,7 @@ fn version((position, release): (usize, &Release)) -> Version {
         end_of_life: release.end_of_life.into(),
         upgrades_to: next.map(|next| next.label.into()).into_iter().collect(),
         programs: vec![SERVER.into()],
-        settings: settings_table::schemas(),
+        settings: settings::schemas(),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use berth_sdk::engine::{Connection, Credentials, Instance, Login};
 use berth_sdk::types::{Endpoint, Spec};
-use berth_sdk::{Error, Result, uri};
+use berth_sdk::{Result, uri};
 use bson::doc;
 
 use crate::names::USERS_DATABASE;
@@ -58,7 +58,7 @@ impl Credentials for MongoDb {
 /// Only users that a caller could have made: never Berth's own.
 fn user_of(login: &Login) -> Result<&str> {
     let user = login.user.as_deref().unwrap_or_default();
-    names::check_user(user).map_err(|problem| Error::Invalid(vec![problem]))?;
+    names::check_user(user)?;
     Ok(user)
 }
 

@@ -29,12 +29,11 @@ pub fn list(instance: &Instance, sizes: bool) -> Result<Vec<Database>> {
 }
 
 pub fn create(instance: &Instance, name: &str) -> Result<Database> {
-    check_database(name).map_err(|problem| Error::Invalid(vec![problem]))?;
+    check_database(name)?;
     let mut session = Session::superuser(instance)?;
-    let there = || Error::AlreadyExists(format!("there is a database '{name}' already"));
     let all = all(&mut session)?;
     if all.iter().any(|other| other == name) {
-        return Err(there());
+        return Err(Error::database_exists(name));
     }
     // Manual, "Database Name Case Sensitivity": one of them could never be written to.
     if let Some(other) = all.iter().find(|other| other.eq_ignore_ascii_case(name)) {
@@ -45,7 +44,7 @@ pub fn create(instance: &Instance, name: &str) -> Result<Database> {
     // The server keeps what was granted in one that was dropped, and in one that there never was.
     forget(&mut session, name)?;
     if !note(&mut session, name)? {
-        return Err(there());
+        return Err(Error::database_exists(name));
     }
     Ok(Database {
         name: name.to_owned(),
@@ -129,7 +128,7 @@ pub fn require(session: &mut Session, name: &str) -> Result<()> {
     if all(session)?.iter().any(|other| other == name) {
         return Ok(());
     }
-    Err(Error::not_found(format!("there is no database '{name}'")))
+    Err(Error::no_database(name))
 }
 
 /// The callers' databases.

@@ -1,7 +1,9 @@
 //! What users and databases may be called, and what is called so already.
 
-use berth_sdk::names::check_made_of;
+use berth_sdk::names::{self, RESERVED, check_made_of, kept};
 use berth_sdk::types::{FieldProblem, Spec};
+
+pub use berth_sdk::names::user;
 
 /// Berth's own user.
 pub const SUPERUSER: &str = "_rdb_superadmin";
@@ -24,45 +26,28 @@ pub const NOTED: &str = "databases";
 /// A role of this name says that those were taken over.
 pub const TAKEN_OVER: &str = "_rdb_noted_databases_were_taken_over";
 
-/// What names of Berth's own begin with.
-pub const RESERVED: &str = "_rdb";
-
 /// The server's own databases.
 pub const OWN_DATABASES: [&str; 3] = ["admin", "config", "local"];
 
 /// Of a database the manual says so; users have the same here.
-pub const LONGEST: u32 = 63;
-
-/// The first user, unless the caller named one.
-const FIRST_USER: &str = "app_user";
-
-/// The first user's name.
-pub fn user(spec: &Spec) -> String {
-    spec.user.clone().unwrap_or_else(|| FIRST_USER.to_owned())
-}
+pub const LONGEST: usize = 63;
 
 /// The first database's name.
 pub fn database(spec: &Spec) -> String {
-    spec.database
-        .clone()
-        .unwrap_or_else(|| database_of(&spec.slug))
+    names::database(spec, &OWN_DATABASES)
 }
 
 /// Whether a caller may have this user or meddle with it.
 pub fn check_user(name: &str) -> Result<(), FieldProblem> {
-    check_made_of("user", name, LONGEST as usize, "", "_-.@")
+    check_made_of("user", name, LONGEST, "", "_-.@")
 }
 
 /// Whether a caller may have this database or meddle with it. Of a name with a dot or a blank the server makes trouble.
 pub fn check_database(name: &str) -> Result<(), FieldProblem> {
     if is_own(name) || name.to_ascii_lowercase().starts_with(RESERVED) {
-        return Err(FieldProblem::new(
-            "database",
-            "is a name that the server or Berth keeps for itself",
-            "another name, not beginning with '_rdb'",
-        ));
+        return Err(kept("database", &[RESERVED]));
     }
-    check_made_of("database", name, LONGEST as usize, "", "_-")
+    check_made_of("database", name, LONGEST, "", "_-")
 }
 
 /// Whether a database is the server's, whatever its capitals: the server tells no two names apart by them.
@@ -70,28 +55,17 @@ pub fn is_own(name: &str) -> bool {
     OWN_DATABASES.contains(&&*name.to_ascii_lowercase())
 }
 
-fn database_of(slug: &str) -> String {
-    let name = slug.replace('-', "_");
-    let first = name.starts_with(|c: char| c.is_ascii_alphabetic());
-    match (first, is_own(&name)) {
-        (true, false) => name,
-        // An instance may well be called `local`, or `1st`.
-        (true, true) => format!("{name}_db"),
-        (false, _) => format!("db_{name}"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::tests::spec;
 
     #[test]
-    fn a_database_is_called_after_the_slug() {
-        assert_eq!(database_of("main-mongo"), "main_mongo");
-        assert_eq!(database_of("local"), "local_db");
-        assert_eq!(database_of("1st"), "db_1st");
+    fn whatever_an_instance_is_called_its_database_may_be_called_so() {
+        let mut spec = spec("7.0");
         for slug in ["local", "1st", "main-mongo"] {
-            assert!(check_database(&database_of(slug)).is_ok());
+            spec.slug = slug.into();
+            assert!(check_database(&database(&spec)).is_ok(), "{slug}");
         }
     }
 

@@ -46,11 +46,8 @@ pub fn set(
     database: &str,
     wanted: Permission,
 ) -> Result<Privilege> {
-    let roles = roles::of(wanted, database).ok_or_else(|| {
-        Error::unsupported(
-            "'custom' says that something else was granted in the server's own language; it cannot be set",
-        )
-    })?;
+    let roles = roles::of(wanted, database)
+        .ok_or_else(|| Error::custom_is_not_set("the server's own language"))?;
     let mut session = Session::superuser(instance)?;
     databases::require(&mut session, database)?;
     let known = users::find(&mut session, user)?;
@@ -58,9 +55,7 @@ pub fn set(
         return if wanted == Permission::All {
             Ok(privilege(user, database, wanted))
         } else {
-            Err(Error::conflict(format!(
-                "'{user}' is an admin, and admins may do all"
-            )))
+            Err(Error::admin_may_all(user))
         };
     }
     let reaches = Reaches::ask(&mut session, known.roles.iter())?;

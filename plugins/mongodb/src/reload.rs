@@ -10,6 +10,7 @@ use bson::{Bson, Document, doc};
 use crate::names::USERS_DATABASE;
 use crate::session::{Session, failure};
 use crate::settings::Wanted;
+use crate::settings_table::{ANY_VERSION, TABLE};
 use crate::wire::Failure;
 use crate::{MongoDb, catalog, settings};
 
@@ -21,7 +22,7 @@ impl Settings for MongoDb {
         let now = session.ask(doing, doc! {"getParameter": "*"})?;
         let began = session.ask(doing, doc! {"getCmdLineOpts": 1})?;
         let (live, fixed): (Vec<_>, Vec<_>) =
-            settings::wanted(&instance.spec).partition(|wanted| wanted.row.is_live());
+            settings::wanted(&instance.spec).partition(|wanted| wanted.row.is_live(ANY_VERSION));
         let mut changes = Vec::new();
         for wanted in live {
             let name = wanted.row.name;
@@ -60,11 +61,9 @@ fn tell(session: &mut Session, changes: &[(Wanted, Bson)]) -> Result<()> {
             session.ask("setting a setting back", back)?;
         }
         return Err(match error {
-            Failure::Server(_, message) => Error::Invalid(vec![FieldProblem::new(
-                name,
-                format!("is not accepted by the server: {message}"),
-                "a value that this version of MongoDB takes",
-            )]),
+            Failure::Server(_, message) => {
+                FieldProblem::not_accepted(name, &message, TABLE.product).into()
+            }
             Failure::Io(_) | Failure::Protocol(_) => failure("changing a setting", &error),
         });
     }

@@ -1,9 +1,11 @@
 //! The settings that a caller chose: what is wrong with them, and what the server is to have of all that can be chosen.
 
+use berth_sdk::engine::SettingSchema;
+use berth_sdk::settings::{Kind, Row};
 use berth_sdk::types::{FieldProblem, Spec};
 use bson::Bson;
 
-use crate::settings_table::{self, Kind, Row};
+use crate::settings_table::{ANY_VERSION, TABLE};
 use crate::wire::number;
 
 /// A setting as the server is to have it.
@@ -13,36 +15,27 @@ pub struct Wanted {
     pub text: String,
 }
 
+/// What can be chosen. No default depends on the node.
+pub fn schemas() -> Vec<SettingSchema> {
+    TABLE.schemas(ANY_VERSION, |_| String::new())
+}
+
 /// What is wrong with the chosen settings, as far as it can be told without a server.
 pub fn problems(spec: &Spec) -> Vec<FieldProblem> {
-    let chosen = spec.settings.iter().map(|setting| (setting, false));
-    let initial = spec.init_settings.iter().map(|setting| (setting, true));
-    chosen
-        .chain(initial)
-        .filter(|(setting, initial)| {
-            let row = settings_table::find(&setting.name);
-            row.is_none_or(|row| row.is_init_only() != *initial)
-        })
-        .map(|(setting, _)| {
-            FieldProblem::new(
-                &setting.name,
-                "is not a setting of MongoDB that can be chosen so",
-                "one that the version's description lists",
-            )
-        })
-        .collect()
+    TABLE.problems(spec, ANY_VERSION)
 }
 
 /// All that can be chosen, as it was or as it is by default.
 pub fn wanted(spec: &Spec) -> impl Iterator<Item = Wanted> {
-    settings_table::rows().map(|row| {
-        let mut chosen = spec.settings.iter().chain(&spec.init_settings);
-        let chosen = chosen.rfind(|setting| setting.name == row.name);
-        let value = chosen.map_or(row.default, |setting| &*setting.value);
-        let text = match (row.kind(), value) {
+    TABLE.of(ANY_VERSION).map(|row| {
+        let value = spec.chosen(row.name).or(row.default(ANY_VERSION));
+        let text = match (row.kind, value.unwrap_or_default()) {
             (Kind::Switch, "on") => "true",
             (Kind::Switch, _) => "false",
-            (Kind::Whole(..) | Kind::Number(..) | Kind::Word(_), value) => value,
+            (
+                Kind::Whole(..) | Kind::Real(..) | Kind::Word(_) | Kind::Words(_) | Kind::Match(_),
+                value,
+            ) => value,
         };
         Wanted {
             row,
@@ -55,11 +48,11 @@ impl Wanted {
     /// As a parameter is told to a running server.
     pub fn value(&self) -> Bson {
         let text = || Bson::String(self.text.clone());
-        match self.row.kind() {
+        match self.row.kind {
             Kind::Switch => Bson::Boolean(self.text == "true"),
             Kind::Whole(..) => self.text.parse().map_or_else(|_| text(), Bson::Int64),
-            Kind::Number(..) => self.text.parse().map_or_else(|_| text(), Bson::Double),
-            Kind::Word(_) => text(),
+            Kind::Real(..) => self.text.parse().map_or_else(|_| text(), Bson::Double),
+            Kind::Word(_) | Kind::Words(_) | Kind::Match(_) => text(),
         }
     }
 

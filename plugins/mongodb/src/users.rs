@@ -31,7 +31,7 @@ impl Users for MongoDb {
         password: String,
         admin: bool,
     ) -> Result<User> {
-        names::check_user(&name).map_err(|problem| Error::Invalid(vec![problem]))?;
+        names::check_user(&name)?;
         let mut session = Session::superuser(&instance)?;
         let given = if admin {
             roles::of_admins()
@@ -40,9 +40,7 @@ impl Users for MongoDb {
         };
         match session.try_ask(USERS_DATABASE, creation(&name, &password, &given)) {
             Ok(_) => Ok(User { name, admin }),
-            Err(Failure::Server(code::USER_EXISTS, _)) => Err(Error::AlreadyExists(format!(
-                "there is a user '{name}' already"
-            ))),
+            Err(Failure::Server(code::USER_EXISTS, _)) => Err(Error::user_exists(&name)),
             Err(error) => Err(failure("making the user", &error)),
         }
     }
@@ -95,7 +93,7 @@ impl Users for MongoDb {
         }
         let mut session = Session::superuser(&instance)?;
         if name == SUPERUSER {
-            return Err(absent(&name));
+            return Err(Error::no_user(&name));
         }
         let removed = session.try_ask(USERS_DATABASE, doc! {"dropUser": &name});
         match removed {
@@ -104,7 +102,7 @@ impl Users for MongoDb {
                 let whose = vec![Bson::Document(doc! {"user": &name, "db": USERS_DATABASE})];
                 let kill = doc! {"killAllSessions": whose};
                 ended(session.try_ask(USERS_DATABASE, kill))?;
-                removed.map(drop).map_err(|_| absent(&name))
+                removed.map(drop).map_err(|_| Error::no_user(&name))
             }
             Err(error) => Err(failure("removing the user", &error)),
         }
@@ -157,7 +155,7 @@ pub fn all(session: &mut Session) -> Result<Vec<Known>> {
 /// Among the callers' users.
 pub fn find(session: &mut Session, name: &str) -> Result<Known> {
     let found = shown(session, name.into())?.into_iter().next();
-    found.ok_or_else(|| absent(name))
+    found.ok_or_else(|| Error::no_user(name))
 }
 
 /// The command that makes a user with this password. The server hashes it, and leaves it out of its log.
@@ -223,10 +221,6 @@ fn ended(answer: Result<Document, Failure>) -> Result<()> {
         Ok(_) | Err(Failure::Server(code::USER_NOT_FOUND, _)) => Ok(()),
         Err(error) => Err(failure("ending sessions", &error)),
     }
-}
-
-fn absent(name: &str) -> Error {
-    Error::not_found(format!("there is no user '{name}'"))
 }
 
 #[cfg(test)]

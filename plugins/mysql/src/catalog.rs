@@ -1,10 +1,11 @@
 //! What MySQL is: its versions and their lives.
 
 use berth_sdk::engine::{Catalog, Description, Instance, NameRules, Stage, Version};
+use berth_sdk::names::RESERVED;
 use berth_sdk::{Error, Result};
 
-use crate::names::{LONGEST_DATABASE, LONGEST_USER, OWN_DATABASES, OWN_USERS, RESERVED};
-use crate::{MySql, settings_table};
+use crate::names::{LONGEST_DATABASE, LONGEST_USER, OWN_DATABASES, OWN_USERS};
+use crate::{MySql, settings};
 
 /// The series that are supported for years; what comes between two of them counts as the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,8 +44,16 @@ impl Series {
 
     /// Of a running instance.
     pub fn of(instance: &Instance) -> Result<Self> {
-        Self::of_label(&instance.spec.version)
-            .ok_or_else(|| Error::unsupported("this version of MySQL is not known"))
+        Self::of_label(&instance.spec.version).ok_or_else(|| Error::unknown_version("MySQL"))
+    }
+
+    /// By age, for the table of settings.
+    pub const fn number(self) -> u32 {
+        match self {
+            Self::V8_0 => 80,
+            Self::V8_4 => 84,
+            Self::V9_7 => 97,
+        }
     }
 
     /// Whether a server that says this version of itself is one of the series.
@@ -84,7 +93,7 @@ impl Series {
             end_of_life: end_of_life.into(),
             upgrades_to: self.next().iter().map(|s| s.label().to_owned()).collect(),
             programs: vec![SERVER.into()],
-            settings: settings_table::schemas(self),
+            settings: settings::schemas(self),
         }
     }
 }
@@ -98,8 +107,8 @@ impl Catalog for MySql {
             versions: SERIES.into_iter().map(Series::version).collect(),
             default_port: DEFAULT_PORT,
             minimum_memory_bytes: MINIMUM_MEMORY,
-            user_names: rules(LONGEST_USER, &OWN_USERS),
-            database_names: rules(LONGEST_DATABASE, &OWN_DATABASES),
+            user_names: NameRules::new(LONGEST_USER, &[RESERVED], &OWN_USERS),
+            database_names: NameRules::new(LONGEST_DATABASE, &[RESERVED], &OWN_DATABASES),
         }
     }
 }
@@ -107,14 +116,6 @@ impl Catalog for MySql {
 /// All labels, newest first.
 pub fn labels() -> Vec<String> {
     SERIES.map(|series| series.label().to_owned()).into()
-}
-
-fn rules(longest: usize, reserved: &[&str]) -> NameRules {
-    NameRules {
-        longest: u32::try_from(longest).unwrap_or(u32::MAX),
-        reserved_prefixes: vec![RESERVED.into()],
-        reserved: reserved.iter().map(|name| (*name).to_owned()).collect(),
-    }
 }
 
 #[cfg(test)]

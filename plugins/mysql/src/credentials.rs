@@ -2,7 +2,7 @@
 
 use berth_sdk::engine::{Connection, Credentials, Instance, Login};
 use berth_sdk::types::{Endpoint, Spec};
-use berth_sdk::{Error, Result, uri};
+use berth_sdk::{Result, uri};
 
 use crate::plan::USER_SECRET;
 use crate::{MySql, login, names};
@@ -25,9 +25,7 @@ impl Credentials for MySql {
         login: Login,
         password: String,
     ) -> Result<Connection> {
-        let Some(user) = login.user else {
-            return Err(Error::failed("a login of MySQL has a user"));
-        };
+        let user = login.name()?.to_owned();
         // Without one, clients are let in all the same and choose one later.
         let database = login.database.as_deref().unwrap_or_default();
         Ok(Connection {

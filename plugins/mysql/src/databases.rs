@@ -35,17 +35,16 @@ pub fn list(instance: &Instance, sizes: bool) -> Result<Vec<Database>> {
 
 pub fn create(instance: &Instance, name: &str) -> Result<Database> {
     let lower = settings::lower_case(&instance.spec);
-    check_database(name, lower).map_err(|problem| Error::Invalid(vec![problem]))?;
-    let there = || Error::AlreadyExists(format!("there is a database '{name}' already"));
+    check_database(name, lower)?;
     with(instance, |session| {
         if exists(session, name)? {
-            return Err(there());
+            return Err(Error::database_exists(name));
         }
         // The server keeps what was granted on one that was dropped, and on one that there never was.
         forget(session, name)?;
         match session.try_rows(&format!("CREATE DATABASE {}", identifier(name))) {
             Ok(_) => Ok(shown(None, name.to_owned())),
-            Err(Failure::Server(number::DB_CREATE_EXISTS, _)) => Err(there()),
+            Err(Failure::Server(number::DB_CREATE_EXISTS, _)) => Err(Error::database_exists(name)),
             Err(error) => Err(failure("making the database", &error)),
         }
     })
@@ -54,13 +53,13 @@ pub fn create(instance: &Instance, name: &str) -> Result<Database> {
 pub fn delete(instance: &Instance, name: &str) -> Result<()> {
     with(instance, |session| {
         if !exists(session, name)? {
-            return Err(absent(name));
+            return Err(Error::no_database(name));
         }
         // One that waits in a transaction would be waited for.
         session.end(None, Some(name))?;
         match session.try_rows(&format!("DROP DATABASE {}", identifier(name))) {
             Ok(_) => forget(session, name),
-            Err(Failure::Server(number::DB_DROP_EXISTS, _)) => Err(absent(name)),
+            Err(Failure::Server(number::DB_DROP_EXISTS, _)) => Err(Error::no_database(name)),
             Err(Failure::Server(number::FK_PARENT, message)) => Err(Error::conflict(format!(
                 "a table of another database refers to one of '{name}': {message}"
             ))),
@@ -86,11 +85,6 @@ pub fn names(session: &mut Session) -> Result<Vec<String>> {
     }
     names.sort_unstable();
     Ok(names)
-}
-
-/// There is none, or none that a caller could have.
-pub fn absent(name: &str) -> Error {
-    Error::not_found(format!("there is no database '{name}'"))
 }
 
 fn shown(size_bytes: Option<u64>, name: String) -> Database {

@@ -1,6 +1,6 @@
 //! MySQL as a Berth engine: what to run for an instance, and how to live with it.
 //!
-//! What is pure (`catalog`, `names`, `sizing`, `plan`, `settings_table`, `hash`, `grants`) is apart from what talks to a
+//! What is pure (`catalog`, `names`, `sizing`, `plan`, `settings`, `settings_table`, `hash`, `grants`) is apart from what talks to a
 //! server (`wire`, `session`, `bootstrap`, `observe`, `login`, `users`, `databases`, `privileges`, `reload`), and is tested
 //! natively. MariaDB is another product, and refused where it stands in MySQL's place.
 

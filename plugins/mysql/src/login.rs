@@ -28,7 +28,7 @@ pub fn rotate(instance: &Instance, login: &Login, password: &str) -> Result<()> 
     with(instance, |session| {
         let grants = Grants::read(session)?;
         if !grants.users().contains(user) {
-            return Err(users::absent(user));
+            return Err(Error::no_user(user));
         }
         let sql = users::password_sql(session, &grants, user, password)?;
         session.run("changing the password", &format!("{sql} ACCOUNT UNLOCK"))
@@ -37,11 +37,8 @@ pub fn rotate(instance: &Instance, login: &Login, password: &str) -> Result<()> 
 
 /// Only users that a caller could have made: never the superuser.
 fn user_of(login: &Login) -> Result<&str> {
-    let user = login
-        .user
-        .as_deref()
-        .ok_or_else(|| Error::failed("a login of MySQL has a user"))?;
-    names::check_user(user).map_err(|problem| Error::Invalid(vec![problem]))?;
+    let user = login.name()?;
+    names::check_user(user)?;
     Ok(user)
 }
 

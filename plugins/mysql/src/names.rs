@@ -1,19 +1,15 @@
 //! What users and databases may be called, what they are called when nobody says, and how SQL is told.
 
-use berth_sdk::names;
+use berth_sdk::names::{self, RESERVED, kept};
 use berth_sdk::types::{FieldProblem, Spec};
+
+pub use berth_sdk::names::user;
 
 /// The superuser, which is Berth's alone: there is an account of it for the instance's own socket only.
 pub const SUPERUSER: &str = "berth";
 
 /// Whoever is a member of this role is an admin.
 pub const ADMINS: &str = "_rdb_superadmin";
-
-/// What no user or database of a caller may begin with.
-pub const RESERVED: &str = "_rdb";
-
-/// The first user, unless the caller named one.
-const DEFAULT_USER: &str = "app_user";
 
 /// Databases that every server has.
 pub const OWN_DATABASES: [&str; 4] = ["information_schema", "mysql", "performance_schema", "sys"];
@@ -25,26 +21,15 @@ pub const OWN_USERS: [&str; 4] = [SUPERUSER, "root", "event_scheduler", "system 
 pub const LONGEST_USER: usize = 32;
 pub const LONGEST_DATABASE: usize = 64;
 
-/// The first user's name.
-pub fn user(spec: &Spec) -> String {
-    spec.user.clone().unwrap_or_else(|| DEFAULT_USER.to_owned())
-}
-
 /// The first database's name.
 pub fn database(spec: &Spec) -> String {
-    spec.database
-        .clone()
-        .unwrap_or_else(|| database_of(&spec.slug))
+    names::database(spec, &OWN_DATABASES)
 }
 
 /// Whether a caller may have this user or meddle with it.
 pub fn check_user(name: &str) -> Result<(), FieldProblem> {
     if OWN_USERS.contains(&name) || name.starts_with(RESERVED) {
-        return Err(FieldProblem::new(
-            "user",
-            "is a name that the server or Berth keeps for itself",
-            "another name, not beginning with '_rdb'",
-        ));
+        return Err(kept("user", &[RESERVED]));
     }
     names::check("user", name, LONGEST_USER)
 }
@@ -53,11 +38,7 @@ pub fn check_user(name: &str) -> Result<(), FieldProblem> {
 pub fn check_database(name: &str, lower: bool) -> Result<(), FieldProblem> {
     let folded = name.to_ascii_lowercase();
     if OWN_DATABASES.contains(&&*folded) || folded.starts_with(RESERVED) {
-        return Err(FieldProblem::new(
-            "database",
-            "is a name that the server or Berth keeps for itself",
-            "another name, not beginning with '_rdb'",
-        ));
+        return Err(kept("database", &[RESERVED]));
     }
     if lower && folded != name {
         return Err(FieldProblem::new(
@@ -87,25 +68,18 @@ pub fn identifier(name: &str) -> String {
     format!("`{}`", name.replace('`', "``"))
 }
 
-/// A slug is lower-case letters, digits and hyphens, so this needs no quoting in SQL.
-fn database_of(slug: &str) -> String {
-    let name = slug.replace('-', "_");
-    if OWN_DATABASES.contains(&name.as_str()) {
-        // An instance may well be called `mysql`.
-        return format!("{name}_db");
-    }
-    name
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::tests::spec;
 
     #[test]
-    fn a_database_is_called_after_the_slug() {
-        assert_eq!(database_of("main-mysql"), "main_mysql");
-        assert_eq!(database_of("mysql"), "mysql_db");
-        assert_eq!(database_of("sys"), "sys_db");
+    fn whatever_an_instance_is_called_its_database_may_be_called_so() {
+        let mut spec = spec("8.4");
+        for slug in ["mysql", "sys", "1st", "main-mysql"] {
+            spec.slug = slug.into();
+            assert!(check_database(&database(&spec), true).is_ok(), "{slug}");
+        }
     }
 
     #[test]

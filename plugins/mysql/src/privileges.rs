@@ -25,7 +25,7 @@ pub fn list(
         if let Some(wanted) = database {
             databases.retain(|name| name == wanted);
             if databases.is_empty() {
-                return Err(databases::absent(wanted));
+                return Err(Error::no_database(wanted));
             }
         }
         let mut names = grants.users();
@@ -48,15 +48,13 @@ pub fn set(
     permission: Permission,
 ) -> Result<Privilege> {
     let Some(wanted) = Rights::of(permission) else {
-        return Err(Error::unsupported(
-            "'custom' says that something else was granted in SQL; it cannot be set",
-        ));
+        return Err(Error::custom_is_not_set("SQL"));
     };
     with(instance, |session| {
         let grants = prepare(session)?;
         users::known(&grants, user)?;
         if !databases::exists(session, database)? {
-            return Err(databases::absent(database));
+            return Err(Error::no_database(database));
         }
         if grants.is_admin(user) && permission != Permission::All {
             return Err(Error::conflict(format!(

@@ -14,8 +14,8 @@ impl Provisioning for MySql {
 
     fn plan(spec: Spec) -> Result<Workload> {
         Error::unless_empty(problems(&spec))?;
-        let series = Series::of_label(&spec.version)
-            .ok_or_else(|| Error::unsupported("this version of MySQL is not known"))?;
+        let series =
+            Series::of_label(&spec.version).ok_or_else(|| Error::unknown_version("MySQL"))?;
         Ok(plan::workload(&spec, series))
     }
 

@@ -4,15 +4,16 @@
 //! refuses one, those before are set back, so that it goes on with what it had.
 
 use berth_sdk::engine::Instance;
+use berth_sdk::settings::{Match, Row, Word, Words};
 use berth_sdk::types::FieldProblem;
 use berth_sdk::{Error, Result};
 
 use crate::catalog::Series;
 use crate::names::literal;
 use crate::session::{Session, failure, text, with};
-use crate::settings_table::Row;
+use crate::settings;
+use crate::settings_table::TABLE;
 use crate::wire::Failure;
-use crate::{settings, settings_table};
 
 /// One that is not in force.
 struct Change {
@@ -24,10 +25,11 @@ struct Change {
 /// Answers the settings that wait for a restart.
 pub fn reload(instance: &Instance) -> Result<Vec<String>> {
     let series = Series::of(instance)?;
+    let version = series.number();
     with(instance, |session| {
         let changes = changes(session, instance, series)?;
         let (live, waiting): (Vec<_>, Vec<_>) =
-            changes.into_iter().partition(|it| it.row.is_live());
+            changes.into_iter().partition(|it| it.row.is_live(version));
         tell(session, &live)?;
         // It keeps the old one when it cannot read the new.
         session.run("taking the certificate anew", "ALTER INSTANCE RELOAD TLS")?;
@@ -42,7 +44,7 @@ fn changes(session: &mut Session, instance: &Instance, series: Series) -> Result
     let rows = session.rows("reading the settings", "SHOW GLOBAL VARIABLES")?;
     let mut found = Vec::new();
     for (name, wanted) in settings::in_force(&instance.spec, series) {
-        let Some(row) = settings_table::find(name, series) else {
+        let Some(row) = TABLE.find(name, series.number()) else {
             continue;
         };
         let now = rows
@@ -51,7 +53,7 @@ fn changes(session: &mut Session, instance: &Instance, series: Series) -> Result
         let now =
             now.ok_or_else(|| Error::failed(format!("the server has no setting '{name}'")))?;
         let before = text(now, 1)?.to_owned();
-        if !row.same(&before, &wanted) {
+        if !settings::same(row, &before, &wanted) {
             found.push(Change {
                 row,
                 before,
@@ -72,11 +74,9 @@ fn tell(session: &mut Session, changes: &[Change]) -> Result<()> {
             session.run("setting a setting back", &sql(earlier.row, &earlier.before))?;
         }
         return Err(match error {
-            Failure::Server(_, message) => Error::Invalid(vec![FieldProblem::new(
-                change.row.name,
-                format!("is not accepted by the server: {message}"),
-                "a value that this version of MySQL takes",
-            )]),
+            Failure::Server(_, message) => {
+                FieldProblem::not_accepted(change.row.name, &message, TABLE.product).into()
+            }
             Failure::Io(_) | Failure::Protocol(_) => failure("changing a setting", &error),
         });
     }
@@ -84,7 +84,7 @@ fn tell(session: &mut Session, changes: &[Change]) -> Result<()> {
 }
 
 fn sql(row: &Row, value: &str) -> String {
-    let value = if row.is_text() {
+    let value = if matches!(row.kind, Word(_) | Words(_) | Match(_)) {
         literal(value)
     } else {
         value.to_owned()

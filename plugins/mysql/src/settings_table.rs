@@ -2,75 +2,16 @@
 //! lose committed data or fill its storage is left out: paths, addresses, certificates, plugins, where logs go,
 //! `innodb_flush_log_at_trx_commit` and its like. A test holds this against the variables of a real server.
 
-use berth_sdk::engine::{IntegerBounds, NumberBounds, SettingSchema, SettingType};
+use berth_sdk::settings::{
+    Init, Is, Live, Match, Real, Restart, Since, Sized, Switch, Table, Whole, Word, Words, only_in,
+    row,
+};
 
 use crate::catalog::Series;
-use crate::sizing;
 
-/// One setting. Its default is that of a server that was planned for the smallest node.
-pub struct Row {
-    pub name: &'static str,
-    kind: Kind,
-    /// What a number counts.
-    unit: &'static str,
-    default: Unchosen,
-    when: When,
-    description: &'static str,
-}
-
-#[derive(Clone, Copy)]
-enum Kind {
-    Switch,
-    Whole(i64, i64),
-    Real(f64, f64),
-    /// One of these words.
-    Word(&'static str),
-    /// Some of these words, with commas between.
-    Words(&'static str),
-}
-
-#[derive(Clone, Copy)]
-enum Unchosen {
-    Is(&'static str),
-    /// From 8.4 on the second.
-    Since84(&'static str, &'static str),
-    /// `sizing` says.
-    Sized,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum When {
-    Live,
-    Restart,
-    /// Fixed when the instance is made.
-    Init,
-    /// There is such a setting in this series only, and it waits for a restart.
-    In(Series),
-    /// The same, and it is live.
-    LiveIn(Series),
-}
-
-use Kind::{Real, Switch, Whole, Word, Words};
-use Unchosen::{Is, Since84, Sized};
-use When::{In, Init, Live, LiveIn, Restart};
-
-const fn row(
-    name: &'static str,
-    kind: Kind,
-    unit: &'static str,
-    default: Unchosen,
-    when: When,
-    description: &'static str,
-) -> Row {
-    Row {
-        name,
-        kind,
-        unit,
-        default,
-        when,
-        description,
-    }
-}
+const V8_0: u32 = Series::V8_0.number();
+const V8_4: u32 = Series::V8_4.number();
+const V9_7: u32 = Series::V9_7.number();
 
 const MOST: i64 = 4_294_967_295;
 const YEAR: i64 = 31_536_000;
@@ -79,22 +20,22 @@ const YEAR: i64 = 31_536_000;
 pub const AUTHENTICATION: [&str; 2] = ["authentication_policy", "default_authentication_plugin"];
 
 #[rustfmt::skip]
-pub const TABLE: &[Row] = &[
-    row("authentication_policy", Word(r"\*,,|\*:caching_sha2_password,,|\*:mysql_native_password,,"), "", Is("*,,"), In(Series::V8_4), "How users that are made from now on log in: caching_sha2_password unless another plugin is named."),
-    row("authentication_policy", Word(r"\*,,|\*:caching_sha2_password,,"), "", Is("*,,"), LiveIn(Series::V9_7), "How users that are made from now on log in: caching_sha2_password unless another plugin is named."),
+pub static TABLE: Table = Table { product: "MySQL", rows: &[
+    only_in(V8_4, row("authentication_policy", Match(r"\*,,|\*:caching_sha2_password,,|\*:mysql_native_password,,"), "", Is("*,,"), Restart, "How users that are made from now on log in: caching_sha2_password unless another plugin is named.")),
+    only_in(V9_7, row("authentication_policy", Match(r"\*,,|\*:caching_sha2_password,,"), "", Is("*,,"), Live, "How users that are made from now on log in: caching_sha2_password unless another plugin is named.")),
     row("auto_increment_increment", Whole(1, 65_535), "", Is("1"), Live, "Distance between two values of an AUTO_INCREMENT column."),
     row("auto_increment_offset", Whole(1, 65_535), "", Is("1"), Live, "First value of an AUTO_INCREMENT column."),
     row("character_set_server", Word("utf8mb4|utf8mb3|latin1|ascii|binary"), "", Is("utf8mb4"), Live, "Character set of databases that do not say theirs."),
     row("connect_timeout", Whole(2, YEAR), "s", Is("10"), Live, "How long a client may take to log in."),
     row("cte_max_recursion_depth", Whole(0, MOST), "", Is("1000"), Live, "How often a common table expression may recur."),
-    row("default_authentication_plugin", Word("caching_sha2_password|mysql_native_password"), "", Is("caching_sha2_password"), In(Series::V8_0), "How users that are made from now on log in."),
+    only_in(V8_0, row("default_authentication_plugin", Word("caching_sha2_password|mysql_native_password"), "", Is("caching_sha2_password"), Restart, "How users that are made from now on log in.")),
     row("default_week_format", Whole(0, 7), "", Is("0"), Live, "How WEEK() counts weeks when it is not told."),
     row("div_precision_increment", Whole(0, 30), "", Is("4"), Live, "How many digits a division adds to its dividend's."),
     row("eq_range_index_dive_limit", Whole(0, MOST), "", Is("200"), Live, "From how many values on the optimizer goes by statistics instead of looking into the index."),
     row("event_scheduler", Switch, "", Is("on"), Live, "Whether events run."),
     row("ft_min_word_len", Whole(1, 84), "", Is("4"), Restart, "Shortest word in a full-text index of MyISAM."),
     row("group_concat_max_len", Whole(4, 1_073_741_824), "", Is("1024"), Live, "Longest result of GROUP_CONCAT(), in bytes."),
-    row("innodb_adaptive_hash_index", Switch, "", Since84("on", "off"), Live, "Whether hot pages of indexes get a hash index."),
+    row("innodb_adaptive_hash_index", Switch, "", Since("on", V8_4, "off"), Live, "Whether hot pages of indexes get a hash index."),
     row("innodb_autoinc_lock_mode", Whole(0, 2), "", Is("2"), Restart, "How values of AUTO_INCREMENT columns are locked: 0 traditional, 1 consecutive, 2 interleaved."),
     row("innodb_buffer_pool_size", Whole(128, 8_388_608), "MB", Sized, Live, "Memory for tables and indexes; rounded up to a multiple of 128 MB."),
     row("innodb_deadlock_detect", Switch, "", Is("on"), Live, "Whether deadlocks are looked for; otherwise innodb_lock_wait_timeout ends them."),
@@ -137,128 +78,15 @@ pub const TABLE: &[Row] = &[
     row("tmp_table_size", Whole(1, 1_048_576), "MB", Is("16"), Live, "Largest temporary table in memory."),
     row("transaction_isolation", Word("READ-UNCOMMITTED|READ-COMMITTED|REPEATABLE-READ|SERIALIZABLE"), "", Is("REPEATABLE-READ"), Live, "Isolation of transactions that do not say theirs."),
     row("wait_timeout", Whole(1, YEAR), "s", Is("28800"), Live, "How long a session may be idle before it is ended."),
-];
-
-/// As callers see them, for one series.
-pub fn schemas(series: Series) -> Vec<SettingSchema> {
-    let sized = sizing::settings(&sizing::smallest());
-    of(series)
-        .map(|row| SettingSchema {
-            name: row.name.into(),
-            description: row.description.into(),
-            type_: row.kind.into_type(),
-            default_value: row.shown(&row.unchosen(series, &sized)),
-            unit: Some(row.unit)
-                .filter(|unit| !unit.is_empty())
-                .map(Into::into),
-            live: row.is_live(),
-            init_only: row.is_init(),
-        })
-        .collect()
-}
-
-/// The settings that a series has.
-pub fn of(series: Series) -> impl Iterator<Item = &'static Row> {
-    TABLE.iter().filter(move |row| match row.when {
-        Live | Restart | Init => true,
-        In(only) | LiveIn(only) => only == series,
-    })
-}
-
-/// The setting of this name, where the series has it.
-pub fn find(name: &str, series: Series) -> Option<&'static Row> {
-    of(series).find(|row| row.name == name)
-}
-
-impl Row {
-    pub fn is_live(&self) -> bool {
-        matches!(self.when, Live | LiveIn(_))
-    }
-
-    pub fn is_init(&self) -> bool {
-        self.when == Init
-    }
-
-    pub fn is_text(&self) -> bool {
-        matches!(self.kind, Word(_) | Words(_))
-    }
-
-    /// What holds when nothing was chosen, as the server takes it.
-    pub fn unchosen(&self, series: Series, sized: &[(&str, String)]) -> String {
-        match self.default {
-            Is(value) => self.taken(value),
-            Since84(old, _) if series < Series::V8_4 => self.taken(old),
-            Since84(_, new) => self.taken(new),
-            Sized => sized
-                .iter()
-                .find(|(name, _)| *name == self.name)
-                .map(|(_, value)| value.clone())
-                .unwrap_or_default(),
-        }
-    }
-
-    /// A chosen value as the server takes it: without a unit.
-    pub fn taken(&self, value: &str) -> String {
-        match (self.kind, value.parse::<u64>()) {
-            (Whole(..), Ok(number)) => number.saturating_mul(self.bytes()).to_string(),
-            (Switch, _) => value.to_ascii_uppercase(),
-            _ => value.to_owned(),
-        }
-    }
-
-    /// The other way round.
-    fn shown(&self, value: &str) -> String {
-        match (self.kind, value.parse::<u64>()) {
-            (Whole(..), Ok(number)) => (number / self.bytes()).to_string(),
-            (Switch, _) => value.to_ascii_lowercase(),
-            _ => value.to_owned(),
-        }
-    }
-
-    /// Whether two values that the server takes are one.
-    pub fn same(&self, one: &str, other: &str) -> bool {
-        match self.kind {
-            Whole(..) | Real(..) => match (one.parse::<f64>(), other.parse::<f64>()) {
-                (Ok(one), Ok(other)) => (one - other).abs() < 1e-6,
-                _ => false,
-            },
-            Switch | Word(_) => one.eq_ignore_ascii_case(other),
-            Words(_) => {
-                let sorted = |text: &str| {
-                    let mut words: Vec<_> = text.split(',').map(str::to_owned).collect();
-                    words.sort_unstable();
-                    words
-                };
-                sorted(one) == sorted(other)
-            }
-        }
-    }
-
-    fn bytes(&self) -> u64 {
-        match self.unit {
-            "kB" => 1 << 10,
-            "MB" => 1 << 20,
-            _ => 1,
-        }
-    }
-}
-
-impl Kind {
-    fn into_type(self) -> SettingType {
-        match self {
-            Switch => SettingType::Boolean,
-            Whole(minimum, maximum) => SettingType::Integer(IntegerBounds { minimum, maximum }),
-            Real(minimum, maximum) => SettingType::Number(NumberBounds { minimum, maximum }),
-            Word(pattern) => SettingType::Text(Some(pattern.into())),
-            Words(pattern) => SettingType::Text(Some(format!(r"(?:(?:{pattern})(?:,\b|$))*"))),
-        }
-    }
-}
+] };
 
 #[cfg(test)]
 mod tests {
+    use berth_sdk::engine::SettingType;
+
     use super::*;
     use crate::catalog::SERIES;
+    use crate::settings::schemas;
 
     #[test]
     fn every_series_offers_many_and_nothing_dangerous() {
@@ -301,22 +129,10 @@ mod tests {
                 }
             }
         }
-        assert!(find("authentication_policy", Series::V8_0).is_none());
-        assert!(find("default_authentication_plugin", Series::V8_4).is_none());
-        let in_9 = find("authentication_policy", Series::V9_7).unwrap();
-        assert!(in_9.is_live());
-    }
-
-    #[test]
-    fn values_are_told_without_units_and_compared_as_what_they_are() {
-        let row = |name| find(name, Series::V8_4).unwrap();
-        assert_eq!(row("max_allowed_packet").taken("64"), "67108864");
-        assert_eq!(row("sort_buffer_size").taken("32"), "32768");
-        assert_eq!(row("event_scheduler").taken("on"), "ON");
-        assert!(row("innodb_max_dirty_pages_pct").same("90", "90.000000"));
-        assert!(row("sql_mode").same("A,B", "B,A"));
-        assert!(!row("sql_mode").same("A", "B,A"));
-        assert!(!row("wait_timeout").same("1", "2"));
+        assert!(TABLE.find("authentication_policy", V8_0).is_none());
+        assert!(TABLE.find("default_authentication_plugin", V8_4).is_none());
+        let policy = |version| TABLE.find("authentication_policy", version).unwrap();
+        assert!(!policy(V8_4).is_live(V8_4) && policy(V9_7).is_live(V9_7));
     }
 
     #[test]

@@ -25,17 +25,16 @@ pub fn list(instance: &Instance) -> Result<Vec<User>> {
 }
 
 pub fn create(instance: &Instance, name: &str, password: &str, admin: bool) -> Result<User> {
-    check_user(name).map_err(|problem| Error::Invalid(vec![problem]))?;
-    let there = || Error::AlreadyExists(format!("there is a user '{name}' already"));
+    check_user(name)?;
     with(instance, |session| {
         let grants = prepare(session)?;
         if !grants.accounts_of(name).is_empty() {
-            return Err(there());
+            return Err(Error::user_exists(name));
         }
         let sql = create_sql(session, name, password, admin)?;
         match session.try_rows(&sql) {
             Ok(_) => find(session, name),
-            Err(Failure::Server(number::CANNOT_USER, _)) => Err(there()),
+            Err(Failure::Server(number::CANNOT_USER, _)) => Err(Error::user_exists(name)),
             Err(error) => Err(failure("making the user", &error)),
         }
     })
@@ -143,14 +142,14 @@ pub fn set_admin(session: &mut Session, grants: &Grants, name: &str, admin: bool
         .filter(|it| grants.is_member(it))
         .collect();
     if direct.is_empty() {
-        return Err(by_another_role(name));
+        return Err(Error::admin_by_another_role(name));
     }
     let sql = format!("REVOKE '{ADMINS}'@'%' FROM {}", joined(&direct));
     session.run("making the user no admin", &sql)?;
     if Grants::read(session)?.is_admin(name) {
         let sql = format!("GRANT '{ADMINS}'@'%' TO {}", joined(&direct));
         session.run("making the user an admin", &sql)?;
-        return Err(by_another_role(name));
+        return Err(Error::admin_by_another_role(name));
     }
     // What a session may, it found out when it began.
     session.end(Some(name), None)
@@ -161,12 +160,7 @@ pub fn known(grants: &Grants, name: &str) -> Result<()> {
     if grants.users().contains(name) {
         return Ok(());
     }
-    Err(absent(name))
-}
-
-/// There is none, or none that a caller could have.
-pub fn absent(name: &str) -> Error {
-    Error::not_found(format!("there is no user '{name}'"))
+    Err(Error::no_user(name))
 }
 
 fn find(session: &mut Session, name: &str) -> Result<User> {
@@ -180,12 +174,6 @@ fn shown(grants: &Grants, name: &str) -> User {
         name: name.to_owned(),
         admin: grants.is_admin(name),
     }
-}
-
-fn by_another_role(name: &str) -> Error {
-    Error::conflict(format!(
-        "'{name}' is an admin by way of another role that it is a member of; revoke that in SQL first"
-    ))
 }
 
 /// By the plugin that the server's settings name for new users.

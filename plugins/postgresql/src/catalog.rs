@@ -3,7 +3,7 @@
 use berth_sdk::engine::{Catalog, Description, Instance, NameRules, Stage, Version};
 use berth_sdk::{Error, Result};
 
-use crate::{PostgreSql, settings_table};
+use crate::{PostgreSql, settings};
 
 /// A major version. Dates are those of <https://www.postgresql.org/support/versioning/>.
 struct Major {
@@ -78,8 +78,7 @@ pub fn major(label: &str) -> Option<u32> {
 
 /// The number of a running instance's version.
 pub fn major_of(instance: &Instance) -> Result<u32> {
-    major(&instance.spec.version)
-        .ok_or_else(|| Error::unsupported("this version of PostgreSQL is not known"))
+    major(&instance.spec.version).ok_or_else(|| Error::unknown_version("PostgreSQL"))
 }
 
 /// All labels, newest first.
@@ -89,16 +88,7 @@ pub fn labels() -> Vec<String> {
 
 /// Manual 4.1.1: longer names are cut; 22.1: names that begin with `pg_` are the server's own.
 fn names() -> NameRules {
-    NameRules {
-        longest: 63,
-        reserved_prefixes: vec!["pg_".into()],
-        reserved: vec![
-            "berth".into(),
-            "postgres".into(),
-            "public".into(),
-            "none".into(),
-        ],
-    }
+    NameRules::new(63, &["pg_"], &["berth", "postgres", "public", "none"])
 }
 
 fn version(major: &Major) -> Version {
@@ -114,7 +104,7 @@ fn version(major: &Major) -> Version {
             .map(|other| other.number.to_string())
             .collect(),
         programs: vec![INITDB.into(), SERVER.into()],
-        settings: settings_table::schemas(major.number),
+        settings: settings::schemas(major.number),
     }
 }
 

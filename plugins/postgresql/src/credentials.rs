@@ -2,7 +2,7 @@
 
 use berth_sdk::engine::{Connection, Credentials, Instance, Login};
 use berth_sdk::types::{Endpoint, Spec};
-use berth_sdk::{Error, Result, uri};
+use berth_sdk::{Result, uri};
 
 use crate::plan::USER_SECRET;
 use crate::session::block_on;
@@ -28,9 +28,7 @@ impl Credentials for PostgreSql {
         login: Login,
         password: String,
     ) -> Result<Connection> {
-        let Some(user) = login.user else {
-            return Err(Error::failed("a login of PostgreSQL has a user"));
-        };
+        let user = login.name()?.to_owned();
         // Without one, clients would ask for a database that is named as the user is.
         let database = login.database.unwrap_or_else(|| MAINTENANCE.to_owned());
         Ok(Connection {

@@ -36,12 +36,10 @@ pub async fn list(instance: &Instance, sizes: bool) -> Result<Vec<Database>> {
 }
 
 pub async fn create(instance: &Instance, name: &str) -> Result<Database> {
-    names::check_database(name).map_err(|problem| Error::Invalid(vec![problem]))?;
+    names::check_database(name)?;
     let session = kept::prepared(instance).await?;
     let made = match state(&session, name).await {
-        Ok(State::Listed) => Err(Error::AlreadyExists(format!(
-            "there is a database '{name}' already"
-        ))),
+        Ok(State::Listed) => Err(Error::database_exists(name)),
         Ok(State::Absent | State::Unfinished) => make(&session, instance, name).await,
         Err(error) => Err(error),
     };
@@ -103,7 +101,7 @@ async fn show(session: &Session, name: &str) -> Result<Database> {
     );
     match session.row("looking for the database", &sql).await? {
         Some(row) => database(&row),
-        None => Err(absent(name)),
+        None => Err(Error::no_database(name)),
     }
 }
 
@@ -113,7 +111,7 @@ async fn drop_database(session: &Session, name: &str) -> Result<()> {
         escape_literal(name)
     );
     let found = session.row("looking for the database", &sql).await?;
-    let row = found.ok_or_else(|| absent(name))?;
+    let row = found.ok_or_else(|| Error::no_database(name))?;
     refuse_what_stays(session, name).await?;
     let quoted = escape_identifier(name);
     if text(&row, "datistemplate")? == "t" {
@@ -149,11 +147,6 @@ async fn refuse_what_stays(session: &Session, name: &str) -> Result<()> {
         ))),
         None => Ok(()),
     }
-}
-
-/// There is none, or none that a caller could have.
-pub fn absent(name: &str) -> Error {
-    Error::not_found(format!("there is no database '{name}'"))
 }
 
 /// There is one that nobody can connect to, Berth neither.

@@ -14,9 +14,6 @@ use crate::session::{Session, text};
 /// Owner of all managed databases.
 pub const SUPERADMIN: &str = "_rdb_superadmin";
 
-/// What no role or schema of a caller may begin with.
-pub const RESERVED: &str = "_rdb";
-
 /// Begins a transaction that changes roles: one of ours at a time, in whichever database it runs. It keeps nobody
 /// else from anything.
 pub const BEGIN: &str =
@@ -181,6 +178,6 @@ mod tests {
         assert_eq!(name(Permission::Readonly).unwrap(), "_rdb_16384_readonly");
         assert_eq!(name(Permission::All).unwrap(), "_rdb_16384_all");
         assert_eq!(name(Permission::None), None);
-        assert!(SUPERADMIN.starts_with(RESERVED));
+        assert!(SUPERADMIN.starts_with(berth_sdk::names::RESERVED));
     }
 }

@@ -1,6 +1,6 @@
 //! PostgreSQL as a Berth engine: what to run for an instance, and how to live with it.
 //!
-//! What is pure (`catalog`, `names`, `sizing`, `plan`, `settings_table`) is apart from what talks to a server
+//! What is pure (`catalog`, `names`, `sizing`, `plan`, `settings`, `settings_table`) is apart from what talks to a server
 //! (`session`, `kept`, `bootstrap`, `observe`, `login`, `users`, `databases`, `privileges`, `reload`), and is tested natively.
 
 mod abilities;

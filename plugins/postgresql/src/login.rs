@@ -39,9 +39,7 @@ async fn change(session: &Session, user: &str, password: &str) -> Result<()> {
         escape_literal(user)
     );
     if session.row("looking for the user", &query).await?.is_none() {
-        return Err(Error::not_found(format!(
-            "there is no user '{user}' in the database server any more"
-        )));
+        return Err(Error::no_user(user));
     }
     let sql = format!(
         "ALTER ROLE {} LOGIN VALID UNTIL 'infinity' PASSWORD {}",
@@ -53,11 +51,8 @@ async fn change(session: &Session, user: &str, password: &str) -> Result<()> {
 
 /// Only users that a caller could have made: never the superuser.
 fn user_of(login: &Login) -> Result<&str> {
-    let user = login
-        .user
-        .as_deref()
-        .ok_or_else(|| Error::failed("a login of PostgreSQL has a user"))?;
-    names::check_user(user).map_err(|problem| Error::Invalid(vec![problem]))?;
+    let user = login.name()?;
+    names::check_user(user)?;
     Ok(user)
 }
 

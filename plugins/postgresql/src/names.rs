@@ -1,15 +1,12 @@
 //! What users and databases may be called, and what they are called when nobody says.
 
-use berth_sdk::names;
+use berth_sdk::names::{self, RESERVED, kept};
 use berth_sdk::types::{FieldProblem, Spec};
 
-use crate::internal::RESERVED;
+pub use berth_sdk::names::user;
 
 /// The superuser, which is Berth's alone: it logs in over the instance's unix socket only.
 pub const SUPERUSER: &str = "berth";
-
-/// The first user, unless the caller named one.
-const DEFAULT_USER: &str = "app_user";
 
 /// Databases that every server has.
 const OWN_DATABASES: [&str; 3] = ["postgres", "template0", "template1"];
@@ -20,26 +17,15 @@ const OWN_ROLES: [&str; 3] = ["none", "public", SUPERUSER];
 /// NAMEDATALEN − 1: a longer one would be cut silently.
 const LONGEST: usize = 63;
 
-/// The first user's name.
-pub fn user(spec: &Spec) -> String {
-    spec.user.clone().unwrap_or_else(|| DEFAULT_USER.to_owned())
-}
-
 /// The first database's name.
 pub fn database(spec: &Spec) -> String {
-    spec.database
-        .clone()
-        .unwrap_or_else(|| database_of(&spec.slug))
+    names::database(spec, &OWN_DATABASES)
 }
 
 /// Whether a caller may have this user or meddle with it.
 pub fn check_user(name: &str) -> Result<(), FieldProblem> {
     if OWN_ROLES.contains(&name) || name.starts_with("pg_") || name.starts_with(RESERVED) {
-        return Err(FieldProblem::new(
-            "user",
-            "is a name that the server keeps for itself",
-            "another name, not beginning with 'pg_' or '_rdb'",
-        ));
+        return Err(kept("user", &["pg_", RESERVED]));
     }
     names::check("user", name, LONGEST)
 }
@@ -55,27 +41,18 @@ pub fn check_database(name: &str) -> Result<(), FieldProblem> {
     names::check("database", name, LONGEST)
 }
 
-/// A slug is lower-case letters, digits and hyphens, so this needs no quoting in SQL.
-fn database_of(slug: &str) -> String {
-    let name = slug.replace('-', "_");
-    if OWN_DATABASES.contains(&name.as_str()) {
-        // An instance may well be called `postgres`.
-        return format!("{name}_db");
-    }
-    name
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::tests::spec;
 
     #[test]
-    fn a_database_is_called_after_the_slug() {
-        assert_eq!(database_of("main-postgres"), "main_postgres");
-        assert_eq!(database_of("postgres"), "postgres_db");
-        assert_eq!(database_of("template1"), "template1_db");
-        let longest = "a".repeat(63);
-        assert_eq!(database_of(&longest), longest);
+    fn whatever_an_instance_is_called_its_database_may_be_called_so() {
+        let mut spec = spec("16");
+        for slug in ["postgres", "template1", "1st", "main-postgres"] {
+            spec.slug = slug.into();
+            assert!(check_database(&database(&spec)).is_ok(), "{slug}");
+        }
     }
 
     #[test]

@@ -42,9 +42,7 @@ pub async fn set(
     permission: Permission,
 ) -> Result<Privilege> {
     if matches!(permission, Permission::Custom) {
-        return Err(Error::unsupported(
-            "'custom' says that something else was granted in SQL; it cannot be set",
-        ));
+        return Err(Error::custom_is_not_set("SQL"));
     }
     let session = kept::prepared(instance).await?;
     let checked = check(&session, user, database, permission).await;
@@ -89,7 +87,7 @@ async fn databases_of(
     );
     let rows = session.rows("listing the databases", &sql).await?;
     match database {
-        Some(name) if rows.is_empty() => Err(databases::absent(name)),
+        Some(name) if rows.is_empty() => Err(Error::no_database(name)),
         Some(_) | None => {
             let mut names = Vec::new();
             for row in &rows {
@@ -121,7 +119,7 @@ async fn check(
         escape_literal(database)
     );
     let row = session.row("looking for the database", &sql).await?;
-    let row = row.ok_or_else(|| databases::absent(database))?;
+    let row = row.ok_or_else(|| Error::no_database(database))?;
     if text(&row, "managed")? != "t" {
         return Err(Error::unsupported(format!(
             "the database '{database}' was made in SQL: its privileges are its owner's to set, in SQL"
@@ -228,9 +226,7 @@ async fn change(
 
 async fn one(there: &Session, database: &str, user: &str) -> Result<Privilege> {
     let seen = read(there, database, Some(user)).await?;
-    seen.into_iter()
-        .next()
-        .ok_or_else(|| Error::not_found(format!("there is no user '{user}'")))
+    seen.into_iter().next().ok_or_else(|| Error::no_user(user))
 }
 
 async fn read(there: &Session, database: &str, user: Option<&str>) -> Result<Vec<Privilege>> {

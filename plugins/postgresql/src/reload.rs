@@ -8,6 +8,7 @@ use berth_sdk::{Error, Result};
 use tokio::time::{sleep, timeout};
 
 use crate::session::{MAINTENANCE, Session, text};
+use crate::settings_table::TABLE;
 
 /// How often to look whether the server has read its files.
 const LOOK: Duration = Duration::from_millis(5);
@@ -41,11 +42,8 @@ async fn take(session: &Session) -> Result<Vec<String>> {
     let refused = session.rows("reading the settings", REFUSED).await?;
     let mut problems = Vec::new();
     for row in &refused {
-        problems.push(FieldProblem::new(
-            text(row, "name")?,
-            format!("is not accepted by the server: {}", text(row, "error")?),
-            "a value that this version of PostgreSQL knows",
-        ));
+        let (name, said) = (text(row, "name")?, text(row, "error")?);
+        problems.push(FieldProblem::not_accepted(name, said, TABLE.product));
     }
     Error::unless_empty(problems)?;
     let loaded = async || {

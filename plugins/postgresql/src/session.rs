@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use berth_sdk::engine::Instance;
+use berth_sdk::server::{LATER, SOON};
 use berth_sdk::{Error, Result};
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
@@ -22,11 +23,6 @@ use crate::plan::{MEMBER, PORT, SUPERUSER_SECRET};
 
 /// A database that is always there.
 pub const MAINTENANCE: &str = "postgres";
-
-/// How soon to look again at a server that starts: creating an instance waits for it.
-const SOON: Duration = Duration::from_millis(30);
-/// How soon to look again at a server that is busy or out of something.
-const LATER: Duration = Duration::from_secs(1);
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -78,9 +74,7 @@ impl Session {
                 Refusal::Password => {
                     Error::failed("the server does not accept the superuser's password")
                 }
-                Refusal::AfterPassword => {
-                    Error::not_found(format!("there is no database '{database}'"))
-                }
+                Refusal::AfterPassword => Error::no_database(database),
                 Refusal::Other(error) => error,
             })
     }

@@ -1,46 +1,39 @@
 //! The settings that a caller chose: whether a server could run with them, and how they stand in its file.
 
+use berth_sdk::engine::SettingSchema;
 use berth_sdk::types::{FieldProblem, Setting, Spec};
 
-use crate::{catalog, settings_table, sizing};
+use crate::settings_table::TABLE;
+use crate::{catalog, sizing};
 
 const MIB: u64 = 1 << 20;
 
 /// What a lock that may be held takes of shared memory: its entry and its holder's, with their places in the tables.
 const BYTES_PER_LOCK: u64 = 300;
 
+/// What can be chosen in a version.
+pub fn schemas(major: u32) -> Vec<SettingSchema> {
+    let sized = sizing::settings(&sizing::smallest());
+    TABLE.schemas(major, |row| {
+        let found = sized.iter().find(|(name, _)| *name == row.name);
+        let value = found.map_or("", |(_, value)| value);
+        value.trim_end_matches("MB").into()
+    })
+}
+
 /// What is wrong with the chosen settings, as far as it can be told without a server.
 pub fn problems(spec: &Spec) -> Vec<FieldProblem> {
     let Some(major) = catalog::major(&spec.version) else {
         return Vec::new();
     };
-    let unknown = |setting: &&Setting| settings_table::find(&setting.name, major).is_none();
-    let mut found: Vec<_> = spec
-        .settings
-        .iter()
-        .filter(unknown)
-        .map(|setting| {
-            FieldProblem::new(
-                &setting.name,
-                format!("is not a setting of PostgreSQL {major} that can be chosen"),
-                "one that the version's description lists",
-            )
-        })
-        .collect();
-    if !spec.init_settings.is_empty() {
-        found.push(FieldProblem::new(
-            "init-settings",
-            "PostgreSQL has no settings that are fixed when an instance is made",
-            "none",
-        ));
-    }
+    let mut found = TABLE.problems(spec, major);
     found.extend(too_much_memory(spec));
     found
 }
 
 /// A chosen setting as a line of the server's file has it: quoted, and with its unit.
 pub fn value(setting: &Setting, major: u32) -> String {
-    let unit = settings_table::find(&setting.name, major).and_then(|row| row.unit);
+    let unit = TABLE.find(&setting.name, major).and_then(|row| row.unit);
     match unit {
         // Minus one is a word of its own, and has none.
         Some(unit) if !setting.value.starts_with('-') => format!("{}{unit}", setting.value),
@@ -52,11 +45,9 @@ pub fn value(setting: &Setting, major: u32) -> String {
 fn too_much_memory(spec: &Spec) -> Option<FieldProblem> {
     let planned = sizing::settings(spec);
     let number = |name: &str, otherwise: u64| {
-        let chosen = spec.settings.iter().find(|s| s.name == name);
         let planned = planned.iter().find(|(n, _)| *n == name);
-        let text = chosen
-            .map(|setting| setting.value.as_str())
-            .or(planned.map(|(_, value)| value.trim_end_matches("MB")));
+        let planned = planned.map(|(_, value)| value.trim_end_matches("MB"));
+        let text = spec.chosen(name).or(planned);
         text.and_then(|text| text.parse().ok()).unwrap_or(otherwise)
     };
     let buffers = number("shared_buffers", 0).saturating_mul(MIB);

@@ -2,79 +2,16 @@
 //! lose committed data or fill its storage is left out: commands, libraries, paths, addresses, certificates, where
 //! logs go, `fsync` and its like. A test holds this against `pg_settings` of every version.
 
-use berth_sdk::engine::{IntegerBounds, NumberBounds, SettingSchema, SettingType};
-
-use crate::sizing;
-
-/// One setting. Its default is that of a server that was planned for the smallest node.
-pub struct Row {
-    pub name: &'static str,
-    kind: Kind,
-    /// In the server's notation: what a number counts.
-    pub unit: Option<&'static str>,
-    default: Unchosen,
-    when: When,
-    description: &'static str,
-}
-
-#[derive(Clone, Copy)]
-enum Kind {
-    Switch,
-    Whole(i64, i64),
-    Real(f64, f64),
-    /// One of these words.
-    Word(&'static str),
-    /// A text that matches.
-    Match(&'static str),
-}
-
-#[derive(Clone, Copy)]
-enum Unchosen {
-    Is(&'static str),
-    /// From this version on the second.
-    Since(&'static str, u32, &'static str),
-    /// `sizing` says.
-    Sized,
-}
-
-#[derive(Clone, Copy)]
-enum When {
-    Live,
-    Restart,
-    /// Live from this version on.
-    LiveSince(u32),
-    /// Live, and there is no such setting before this version.
-    Only(u32),
-}
-
-use Kind::{Match, Real, Switch, Whole, Word};
-use Unchosen::{Is, Since, Sized};
-use When::{Live, LiveSince, Only, Restart};
-
-const fn row(
-    name: &'static str,
-    kind: Kind,
-    unit: &'static str,
-    default: Unchosen,
-    when: When,
-    description: &'static str,
-) -> Row {
-    Row {
-        name,
-        kind,
-        unit: if unit.is_empty() { None } else { Some(unit) },
-        default,
-        when,
-        description,
-    }
-}
+use berth_sdk::settings::{
+    Is, Live, LiveSince, Match, Real, Restart, Since, Sized, Switch, Table, Whole, Word, row, since,
+};
 
 const MOST: i64 = 2_147_483_647;
 /// Of a number that the server does not bound.
 const HUGE: f64 = 1e12;
 
 #[rustfmt::skip]
-pub const TABLE: &[Row] = &[
+pub static TABLE: Table = Table { product: "PostgreSQL", rows: &[
     row("autovacuum_analyze_scale_factor", Real(0.0, 100.0), "", Is("0.1"), Live, "Share of a table that must change before its statistics are renewed."),
     row("autovacuum_analyze_threshold", Whole(0, MOST), "", Is("50"), Live, "Rows of a table that must change before its statistics are renewed, beside the share."),
     row("autovacuum_freeze_max_age", Whole(100_000, 2_000_000_000), "", Is("200000000"), Restart, "Age in transactions at which a table is vacuumed in any case."),
@@ -151,7 +88,7 @@ pub const TABLE: &[Row] = &[
     row("track_commit_timestamp", Switch, "", Is("off"), Restart, "Whether the times of commits are kept."),
     row("track_functions", Word("none|pl|all"), "", Is("none"), Live, "For which functions calls are counted."),
     row("track_io_timing", Switch, "", Is("off"), Live, "Whether the time of reading and writing is measured."),
-    row("transaction_timeout", Whole(0, MOST), "ms", Is("0"), Only(17), "How long a transaction may take; 0 for ever."),
+    since(17, row("transaction_timeout", Whole(0, MOST), "ms", Is("0"), Live, "How long a transaction may take; 0 for ever.")),
     row("vacuum_cost_delay", Real(0.0, 100.0), "ms", Is("0"), Live, "Pause of vacuuming when its cost limit is reached."),
     row("vacuum_cost_limit", Whole(1, 10_000), "", Is("200"), Live, "Cost after which vacuuming pauses."),
     row("wal_compression", Word("on|off"), "", Is("off"), Live, "Whether full pages are compressed in the log."),
@@ -160,80 +97,12 @@ pub const TABLE: &[Row] = &[
     row("wal_sender_timeout", Whole(0, MOST), "ms", Is("60000"), Live, "After which silence a standby counts as lost; 0 for never."),
     row("wal_writer_delay", Whole(1, 10_000), "ms", Is("200"), Live, "How often the log is written when nothing waits for it."),
     row("work_mem", Whole(1, 2_097_151), "MB", Sized, Live, "Memory for one sort or hash before it goes to storage; a query may take it several times."),
-];
-
-/// As callers see them, for one version.
-pub fn schemas(major: u32) -> Vec<SettingSchema> {
-    let sized = sizing::settings(&sizing::smallest());
-    TABLE
-        .iter()
-        .filter(|row| row.is_in(major))
-        .map(|row| SettingSchema {
-            name: row.name.into(),
-            description: row.description.into(),
-            type_: row.kind.into_type(),
-            default_value: row.default_in(major, &sized),
-            unit: row.unit.map(Into::into),
-            live: row.is_live_in(major),
-            init_only: false,
-        })
-        .collect()
-}
-
-/// The setting of this name, where the version has it.
-pub fn find(name: &str, major: u32) -> Option<&'static Row> {
-    TABLE
-        .iter()
-        .find(|row| row.name == name && row.is_in(major))
-}
-
-impl Row {
-    fn is_in(&self, major: u32) -> bool {
-        match self.when {
-            Live | Restart | LiveSince(_) => true,
-            Only(since) => major >= since,
-        }
-    }
-
-    fn is_live_in(&self, major: u32) -> bool {
-        match self.when {
-            Live | Only(_) => true,
-            Restart => false,
-            LiveSince(since) => major >= since,
-        }
-    }
-
-    fn default_in(&self, major: u32, sized: &[(&str, String)]) -> String {
-        match self.default {
-            Is(value) => value.into(),
-            Since(_, since, value) if major >= since => value.into(),
-            Since(value, _, _) => value.into(),
-            Sized => {
-                let found = sized.iter().find(|(name, _)| *name == self.name);
-                let value = found.map_or("", |(_, value)| value);
-                value
-                    .strip_suffix(self.unit.unwrap_or_default())
-                    .unwrap_or(value)
-                    .into()
-            }
-        }
-    }
-}
-
-impl Kind {
-    fn into_type(self) -> SettingType {
-        match self {
-            Switch => SettingType::Boolean,
-            Whole(minimum, maximum) => SettingType::Integer(IntegerBounds { minimum, maximum }),
-            Real(minimum, maximum) => SettingType::Number(NumberBounds { minimum, maximum }),
-            Word(pattern) | Match(pattern) => SettingType::Text(Some(pattern.into())),
-        }
-    }
-}
+] };
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::schemas;
 
     #[test]
     fn every_version_offers_many_and_nothing_dangerous() {
@@ -273,7 +142,7 @@ mod tests {
                 }
             }
         }
-        assert!(find("transaction_timeout", 16).is_none());
-        assert!(find("transaction_timeout", 17).is_some());
+        assert!(TABLE.find("transaction_timeout", 16).is_none());
+        assert!(TABLE.find("transaction_timeout", 17).is_some());
     }
 }

@@ -30,7 +30,7 @@ pub async fn list(instance: &Instance) -> Result<Vec<User>> {
 }
 
 pub async fn create(instance: &Instance, name: &str, password: &str, admin: bool) -> Result<User> {
-    names::check_user(name).map_err(|problem| Error::Invalid(vec![problem]))?;
+    names::check_user(name)?;
     let session = kept::prepared(instance).await?;
     let made = make(&session, instance, name, password, admin).await;
     kept::leave(session, instance, made).await
@@ -62,7 +62,7 @@ pub async fn delete(instance: &Instance, name: &str) -> Result<()> {
 /// The user of this name.
 pub async fn find(session: &Session, name: &str) -> Result<User> {
     let row = session.row("looking for the user", &finding(name)).await?;
-    user(&row.ok_or_else(|| no_user(name))?)
+    user(&row.ok_or_else(|| Error::no_user(name))?)
 }
 
 /// What makes an admin, or no admin, of a role that is there.
@@ -141,7 +141,7 @@ async fn alter_to_the_end(
 ) -> Result<User> {
     let sql = format!("{BEGIN}; {}", finding(name));
     let found = session.rows("looking for the user", &sql).await?;
-    let found = found.first().ok_or_else(|| no_user(name))?;
+    let found = found.first().ok_or_else(|| Error::no_user(name))?;
     if verifier.is_none() && is(found, "shut_out")? {
         removal::readmit(session, name).await?;
     }
@@ -160,11 +160,9 @@ async fn alter_to_the_end(
     // Before it is final: somebody may have made it an admin by way of another role.
     let sql = format!("{sql}{}", finding(name));
     let changed = session.rows("changing the user", &sql).await?;
-    let changed = user(changed.first().ok_or_else(|| no_user(name))?)?;
+    let changed = user(changed.first().ok_or_else(|| Error::no_user(name))?)?;
     if admin.is_some_and(|admin| admin != changed.admin) {
-        return Err(Error::conflict(format!(
-            "'{name}' is an admin by way of another role that it is a member of; revoke that in SQL first"
-        )));
+        return Err(Error::admin_by_another_role(name));
     }
     session.run("changing the user", "COMMIT").await?;
     Ok(changed)
@@ -177,10 +175,6 @@ fn finding(name: &str) -> String {
         removal::SHUT_OUT,
         escape_literal(name)
     )
-}
-
-fn no_user(name: &str) -> Error {
-    Error::not_found(format!("there is no user '{name}'"))
 }
 
 fn is(row: &SimpleQueryRow, column: &str) -> Result<bool> {

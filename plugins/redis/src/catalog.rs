@@ -3,7 +3,7 @@
 use berth_sdk::engine::{Catalog, Description, Instance, NameRules, Stage, Version};
 use berth_sdk::{Error, Result};
 
-use crate::{Redis, names, settings_table};
+use crate::{Redis, names, settings};
 
 /// A version on offer.
 pub struct Release {
@@ -67,16 +67,8 @@ impl Catalog for Redis {
             versions: RELEASES.iter().map(version).collect(),
             default_port: DEFAULT_PORT,
             minimum_memory_bytes: MINIMUM_MEMORY,
-            user_names: NameRules {
-                longest: names::LONGEST,
-                reserved_prefixes: Vec::new(),
-                reserved: vec![names::BERTH.into()],
-            },
-            database_names: NameRules {
-                longest: names::LONGEST,
-                reserved_prefixes: Vec::new(),
-                reserved: Vec::new(),
-            },
+            user_names: NameRules::new(names::LONGEST, &[], &[names::BERTH]),
+            database_names: NameRules::new(names::LONGEST, &[], &[]),
         }
     }
 }
@@ -88,8 +80,7 @@ pub fn release(label: &str) -> Option<&'static Release> {
 
 /// What a running instance runs.
 pub fn release_of(instance: &Instance) -> Result<&'static Release> {
-    release(&instance.spec.version)
-        .ok_or_else(|| Error::unsupported("this version of Redis is not known"))
+    release(&instance.spec.version).ok_or_else(|| Error::unknown_version("Redis"))
 }
 
 /// All labels.
@@ -110,7 +101,7 @@ fn version(release: &Release) -> Version {
             .map(|other| other.label.into())
             .collect(),
         programs: vec![release.program.into(), COPY.into()],
-        settings: settings_table::schemas(release.number),
+        settings: settings::schemas(release.number),
     }
 }
 

@@ -1,6 +1,6 @@
 //! What users may be called, and what the one keyspace is called.
 
-use berth_sdk::names::check_made_of;
+use berth_sdk::names::{check_made_of, kept};
 use berth_sdk::types::{FieldProblem, Spec};
 
 /// Berth's own user.
@@ -13,7 +13,7 @@ pub const DEFAULT: &str = "default";
 pub const KEYSPACE: &str = "keyspace";
 
 /// The server has no limit of its own.
-pub const LONGEST: u32 = 63;
+pub const LONGEST: usize = 63;
 
 /// The first user's name.
 pub fn user(spec: &Spec) -> String {
@@ -23,13 +23,9 @@ pub fn user(spec: &Spec) -> String {
 /// Whether a caller may have this user or meddle with it.
 pub fn check_user(name: &str) -> Result<(), FieldProblem> {
     if name == BERTH {
-        return Err(FieldProblem::new(
-            "user",
-            "is a name that Berth keeps for itself",
-            "another name",
-        ));
+        return Err(kept("user", &[]));
     }
-    check_made_of("user", name, LONGEST as usize, "", "_-.@")
+    check_made_of("user", name, LONGEST, "", "_-.@")
 }
 
 #[cfg(test)]

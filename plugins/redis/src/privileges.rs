@@ -6,7 +6,7 @@ use berth_sdk::{Error, Result};
 
 use crate::acl::Standing;
 use crate::names::KEYSPACE;
-use crate::shards::{self, Presence, Shards};
+use crate::shards::{Presence, Shards};
 use crate::users;
 
 pub fn list(
@@ -19,7 +19,7 @@ pub fn list(
     if let Some(user) = user
         && users.presence(user) == Presence::Nowhere
     {
-        return Err(shards::absent(user));
+        return Err(Error::no_user(user));
     }
     let asked = users.names().into_iter();
     let asked = asked.filter(|name| user.is_none_or(|user| user == *name));
@@ -34,9 +34,7 @@ pub fn set(
     wanted: Permission,
 ) -> Result<Privilege> {
     if matches!(wanted, Permission::Custom) {
-        return Err(Error::unsupported(
-            "'custom' says that something else was granted in the server's own language; it cannot be set",
-        ));
+        return Err(Error::custom_is_not_set("the server's own language"));
     }
     check_database(database)?;
     let mut shards = Shards::berth(instance)?;
@@ -44,11 +42,7 @@ pub fn set(
     match (standing, wanted) {
         // He has it, and more.
         (Standing::Admin, Permission::All) => shards.save()?,
-        (Standing::Admin, _) => {
-            return Err(Error::conflict(format!(
-                "'{user}' is an admin, and admins may do all"
-            )));
-        }
+        (Standing::Admin, _) => return Err(Error::admin_may_all(user)),
         (Standing::May(_), wanted) => {
             let rules = shards.rules(Standing::May(wanted));
             shards.change(user, &rules)?;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use berth_sdk::engine::Instance;
 use berth_sdk::engine::settings::Settings;
-use berth_sdk::types::{FieldProblem, Spec};
+use berth_sdk::types::Spec;
 use berth_sdk::{Error, Result};
 use redis::RedisError;
 
@@ -72,13 +72,11 @@ fn refusal(error: &RedisError) -> Error {
     let said = error.to_string();
     let mut parts = said.split('\'');
     match (said.contains("CONFIG SET"), parts.nth(1)) {
-        (true, Some(name)) if !CERTIFICATE.contains(&name) => {
-            Error::Invalid(vec![FieldProblem::new(
-                name,
-                "is not accepted by the server",
-                "a value that this version of Redis knows",
-            )])
-        }
+        (true, Some(name)) if !CERTIFICATE.contains(&name) => Error::invalid_field(
+            name,
+            "is not accepted by the server",
+            "a value that this version of Redis takes",
+        ),
         (true | false, _) => failure("changing the settings", error),
     }
 }

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use berth_sdk::engine::Instance;
+use berth_sdk::server::{LATER, SOON};
 use berth_sdk::{Error, Result};
 use redis::{
     Client, Cmd, Connection, ConnectionAddr, FromRedisValue, IntoConnectionInfo, Pipeline,
@@ -15,11 +16,6 @@ use redis::{
 
 use crate::names::BERTH;
 use crate::plan::{self, BERTH_SECRET, PORT};
-
-/// How soon to look again at a server that starts: creating an instance waits for it.
-const SOON: Duration = Duration::from_millis(30);
-/// How soon to look again at a server that is busy or out of something.
-const LATER: Duration = Duration::from_secs(1);
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Within the host's patience with a call. Servers that are asked one after the other have it between them.

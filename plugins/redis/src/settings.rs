@@ -1,8 +1,10 @@
 //! The settings that a caller chose: what is wrong with them, and what the server is to have of all that can be chosen.
 
+use berth_sdk::engine::SettingSchema;
+use berth_sdk::settings::{Match, Row, Switch};
 use berth_sdk::types::{FieldProblem, Spec};
 
-use crate::settings_table::{self, Row};
+use crate::settings_table::TABLE;
 use crate::{catalog, plan};
 
 /// Servers of a cluster have one.
@@ -16,42 +18,25 @@ pub struct Wanted {
     pub live: bool,
 }
 
+/// What can be chosen in a release. No default depends on the node.
+pub fn schemas(release: u32) -> Vec<SettingSchema> {
+    TABLE.schemas(release, |_| String::new())
+}
+
 /// What is wrong with the chosen settings, as far as it can be told without a server.
 pub fn problems(spec: &Spec) -> Vec<FieldProblem> {
     let Some(release) = catalog::release(&spec.version) else {
         return Vec::new();
     };
-    let chosen = spec.settings.iter().map(|setting| (setting, false));
-    let initial = spec.init_settings.iter().map(|setting| (setting, true));
-    let in_shards = spec.init_settings.iter().filter(|setting| {
-        let row = settings_table::find(&setting.name, release.number);
-        row.is_some_and(|row| !is_there(row, spec))
-    });
-    let in_shards = in_shards.map(|setting| {
-        FieldProblem::new(
-            &setting.name,
+    let mut found = TABLE.problems(spec, release.number);
+    if plan::is_sharded(spec) && spec.init_settings.iter().any(|s| s.name == DATABASES) {
+        found.push(FieldProblem::new(
+            DATABASES,
             "cannot be chosen where the data are divided over shards, which have one database",
             "leave it out, or `shards`",
-        )
-    });
-    chosen
-        .chain(initial)
-        .filter(|(setting, initial)| {
-            let row = settings_table::find(&setting.name, release.number);
-            row.is_none_or(|row| row.is_init_only() != *initial)
-        })
-        .map(|(setting, _)| {
-            FieldProblem::new(
-                &setting.name,
-                format!(
-                    "is not a setting of Redis {} that can be chosen so",
-                    spec.version
-                ),
-                "one that the version's description lists",
-            )
-        })
-        .chain(in_shards)
-        .collect()
+        ));
+    }
+    found
 }
 
 /// Whether a server of this instance has the setting at all.
@@ -64,15 +49,14 @@ pub fn wanted(spec: &Spec) -> Vec<Wanted> {
     let Some(release) = catalog::release(&spec.version) else {
         return Vec::new();
     };
-    let rows = settings_table::rows(release.number).filter(|row| is_there(row, spec));
+    let version = release.number;
+    let rows = TABLE.of(version).filter(|row| is_there(row, spec));
     rows.map(|row| {
-        let mut chosen = spec.settings.iter().chain(&spec.init_settings);
-        let chosen = chosen.rfind(|setting| setting.name == row.name);
-        let text = chosen.map_or(row.default_in(release.number), |setting| &*setting.value);
+        let text = spec.chosen(row.name).or(row.default(version));
         Wanted {
             name: row.name,
-            value: native(row, text),
-            live: row.is_live(),
+            value: native(row, text.unwrap_or_default()),
+            live: row.is_live(version),
         }
     })
     .collect()
@@ -89,15 +73,16 @@ pub fn quoted(value: &str) -> String {
 
 /// A value of ours as the server writes it.
 fn native(row: &Row, text: &str) -> String {
-    match (text, row.unit) {
-        ("on", _) if row.is_switch() => "yes".to_owned(),
-        ("off", _) if row.is_switch() => "no".to_owned(),
-        ("off", _) if row.is_list() => String::new(),
-        (number, Some("MB")) => match number.parse::<u64>() {
+    match (text, row.kind, row.unit) {
+        ("on", Switch, _) => "yes".to_owned(),
+        ("off", Switch, _) => "no".to_owned(),
+        // Of an empty list.
+        ("off", Match(_), _) => String::new(),
+        (number, _, Some("MB")) => match number.parse::<u64>() {
             Ok(number) => number.saturating_mul(1 << 20).to_string(),
             Err(_) => number.to_owned(),
         },
-        (text, _) => text.to_owned(),
+        (text, _, _) => text.to_owned(),
     }
 }
 

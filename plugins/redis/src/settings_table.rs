@@ -2,77 +2,21 @@
 //! lose what was written down or outgrow the node is left out: paths, addresses, certificates, users, the log of changes
 //! itself, limits of memory and connections. A test holds this against every version.
 
-use berth_sdk::engine::{IntegerBounds, SettingSchema, SettingType};
+use berth_sdk::settings::{
+    Init, Is, Live, Match, Restart, Since, Switch, Table, Unchosen, Whole, Word, row, since,
+};
 
 use crate::catalog::{SINCE_7_2, SINCE_8_0};
 
-/// One setting, with its default.
-pub struct Row {
-    pub name: &'static str,
-    kind: Kind,
-    /// What a number counts.
-    pub unit: Option<&'static str>,
-    default: Unchosen,
-    when: When,
-    description: &'static str,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Switch,
-    Whole(i64, i64),
-    /// One of these words.
-    Word(&'static str),
-    /// A list that matches; `off` for none.
-    List(&'static str),
-}
-
-#[derive(Clone, Copy)]
-enum Unchosen {
-    Is(&'static str),
-    /// From this release on the second.
-    Since(&'static str, u32, &'static str),
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum When {
-    Live,
-    /// Live, and there is no such setting before this release.
-    Only(u32),
-    Restart,
-    /// When the instance is made, and never again.
-    Init,
-}
-
-use Kind::{List, Switch, Whole, Word};
-use Unchosen::{Is, Since};
-use When::{Init, Live, Only, Restart};
-
-const fn row(
-    name: &'static str,
-    kind: Kind,
-    unit: &'static str,
-    default: Unchosen,
-    when: When,
-    description: &'static str,
-) -> Row {
-    Row {
-        name,
-        kind,
-        unit: if unit.is_empty() { None } else { Some(unit) },
-        default,
-        when,
-        description,
-    }
-}
-
 const MOST: i64 = 2_147_483_647;
+/// Lists, of which `off` is the empty one.
 const SAVE: &str = "off|[1-9][0-9]{0,8} [1-9][0-9]{0,8}( [1-9][0-9]{0,8} [1-9][0-9]{0,8}){0,7}";
+const EVENTS: &str = "off|[KEg$lshzxednmtA]{1,16}";
 const POLICIES: &str = "noeviction|allkeys-lru|allkeys-lfu|allkeys-random|volatile-lru|volatile-lfu|volatile-random|volatile-ttl";
 const LAZY: Unchosen = Since("off", SINCE_8_0, "on");
 
 #[rustfmt::skip]
-pub const TABLE: &[Row] = &[
+pub static TABLE: Table = Table { product: "Redis", rows: &[
     row("acllog-max-len", Whole(0, 10_000), "", Is("128"), Live, "How many refusals by access rules are remembered."),
     row("active-expire-effort", Whole(1, 10), "", Is("1"), Live, "How much work is put into finding keys that have expired."),
     row("activerehashing", Switch, "", Is("on"), Live, "Whether a part of the processor's time goes to resizing the table of keys."),
@@ -104,14 +48,14 @@ pub const TABLE: &[Row] = &[
     row("maxmemory-policy", Word(POLICIES), "", Is("noeviction"), Live, "Which keys give way when the memory is full; noeviction refuses writes."),
     row("maxmemory-samples", Whole(1, 64), "", Is("5"), Live, "Among how many keys the one to be evicted is chosen."),
     row("no-appendfsync-on-rewrite", Switch, "", Is("off"), Live, "Whether the log of changes is not made durable while a child writes to disk."),
-    row("notify-keyspace-events", List("off|[KEg$lshzxednmtA]{1,16}"), "", Is("off"), Live, "Which changes are told to subscribers, by the letters of the server's documentation."),
+    row("notify-keyspace-events", Match(EVENTS), "", Is("off"), Live, "Which changes are told to subscribers, by the letters of the server's documentation."),
     row("proto-max-bulk-len", Whole(1, 512), "MB", Is("512"), Live, "The longest string that a client may send."),
     row("rdbchecksum", Switch, "", Is("on"), Restart, "Whether snapshots carry a checksum."),
     row("rdbcompression", Switch, "", Is("on"), Live, "Whether strings are compressed in snapshots."),
-    row("save", List(SAVE), "", Is("3600 1 300 100 60 10000"), Live, "When snapshots are taken beside the log of changes, as pairs of seconds and changes."),
+    row("save", Match(SAVE), "", Is("3600 1 300 100 60 10000"), Live, "When snapshots are taken beside the log of changes, as pairs of seconds and changes."),
     row("set-max-intset-entries", Whole(0, MOST), "", Is("512"), Live, "Up to how many members a set of numbers is kept in the compact form."),
-    row("set-max-listpack-entries", Whole(0, MOST), "", Is("128"), Only(SINCE_7_2), "Up to how many members a set is kept in the compact form."),
-    row("set-max-listpack-value", Whole(0, MOST), "B", Is("64"), Only(SINCE_7_2), "Up to which length of its members a set is kept in the compact form."),
+    since(SINCE_7_2, row("set-max-listpack-entries", Whole(0, MOST), "", Is("128"), Live, "Up to how many members a set is kept in the compact form.")),
+    since(SINCE_7_2, row("set-max-listpack-value", Whole(0, MOST), "B", Is("64"), Live, "Up to which length of its members a set is kept in the compact form.")),
     row("slowlog-log-slower-than", Whole(-1, MOST), "us", Is("10000"), Live, "From which duration on a command is remembered as slow; -1 for never."),
     row("slowlog-max-len", Whole(0, 100_000), "", Is("128"), Live, "How many slow commands are remembered."),
     row("stop-writes-on-bgsave-error", Switch, "", Is("on"), Live, "Whether writes are refused when a snapshot could not be taken."),
@@ -122,69 +66,12 @@ pub const TABLE: &[Row] = &[
     row("tracking-table-max-keys", Whole(0, MOST), "", Is("1000000"), Live, "How many keys clients that cache may track together; 0 for no limit."),
     row("zset-max-listpack-entries", Whole(0, MOST), "", Is("128"), Live, "Up to how many members a sorted set is kept in the compact form."),
     row("zset-max-listpack-value", Whole(0, MOST), "B", Is("64"), Live, "Up to which length of its members a sorted set is kept in the compact form."),
-];
-
-/// What a release offers.
-pub fn schemas(release: u32) -> Vec<SettingSchema> {
-    rows(release).map(|row| row.schema(release)).collect()
-}
-
-/// The settings of a release.
-pub fn rows(release: u32) -> impl Iterator<Item = &'static Row> {
-    TABLE.iter().filter(move |row| match row.when {
-        Only(since) => release >= since,
-        Live | Restart | Init => true,
-    })
-}
-
-pub fn find(name: &str, release: u32) -> Option<&'static Row> {
-    rows(release).find(|row| row.name == name)
-}
-
-impl Row {
-    pub fn is_switch(&self) -> bool {
-        self.kind == Switch
-    }
-
-    pub fn is_list(&self) -> bool {
-        matches!(self.kind, List(_))
-    }
-
-    pub fn is_live(&self) -> bool {
-        matches!(self.when, Live | Only(_))
-    }
-
-    pub fn is_init_only(&self) -> bool {
-        self.when == Init
-    }
-
-    pub fn default_in(&self, release: u32) -> &'static str {
-        match self.default {
-            Since(_, since, value) if release >= since => value,
-            Is(value) | Since(value, _, _) => value,
-        }
-    }
-
-    fn schema(&self, release: u32) -> SettingSchema {
-        SettingSchema {
-            name: self.name.into(),
-            description: self.description.into(),
-            type_: match self.kind {
-                Switch => SettingType::Boolean,
-                Whole(minimum, maximum) => SettingType::Integer(IntegerBounds { minimum, maximum }),
-                Word(pattern) | List(pattern) => SettingType::Text(Some(pattern.into())),
-            },
-            default_value: self.default_in(release).into(),
-            unit: self.unit.map(Into::into),
-            live: self.is_live(),
-            init_only: self.is_init_only(),
-        }
-    }
-}
+] };
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::schemas;
 
     #[test]
     fn every_version_offers_many_and_nothing_dangerous() {

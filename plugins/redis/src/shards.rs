@@ -123,15 +123,10 @@ impl Everybody {
     pub fn find(&self, name: &str) -> Result<Standing> {
         match self.presence(name) {
             Presence::OnAll => Ok(self.standing(name)),
-            Presence::Nowhere => Err(absent(name)),
+            Presence::Nowhere => Err(Error::no_user(name)),
             Presence::OnSome => Err(Error::conflict(format!(
                 "the user '{name}' is not on every shard: make it again, or delete it"
             ))),
         }
     }
-}
-
-/// There is no such user.
-pub fn absent(name: &str) -> Error {
-    Error::not_found(format!("there is no user '{name}'"))
 }

@@ -7,7 +7,7 @@ use berth_sdk::{Error, Result};
 
 use crate::acl::{self, Standing};
 use crate::names::{self, KEYSPACE};
-use crate::shards::{self, Presence, Shards};
+use crate::shards::{Presence, Shards};
 use crate::{Redis, privileges, provisioning};
 
 impl Users for Redis {
@@ -27,14 +27,13 @@ impl Users for Redis {
         password: String,
         admin: bool,
     ) -> Result<User> {
-        names::check_user(&name).map_err(|problem| Error::Invalid(vec![problem]))?;
+        names::check_user(&name)?;
         let mut shards = Shards::berth(&instance)?;
         match shards.users()?.presence(&name) {
             Presence::OnAll => {
                 // It may have been made by a call that was cut off before it was written down.
                 shards.save()?;
-                let reason = format!("there is a user '{name}' already");
-                return Err(Error::AlreadyExists(reason));
+                return Err(Error::user_exists(&name));
             }
             // Or before it was made everywhere.
             Presence::OnSome | Presence::Nowhere => {}
@@ -81,7 +80,7 @@ impl Users for Redis {
         match shards.users()?.presence(&name) {
             Presence::Nowhere => {
                 shards.save()?;
-                Err(shards::absent(&name))
+                Err(Error::no_user(&name))
             }
             // His connections end with him.
             Presence::OnSome | Presence::OnAll => shards.remove(&name),
@@ -110,8 +109,7 @@ impl Users for Redis {
 
     fn create_database(_instance: Instance, name: String) -> Result<Database> {
         if name == KEYSPACE {
-            let reason = format!("there is a database '{name}' already");
-            return Err(Error::AlreadyExists(reason));
+            return Err(Error::database_exists(&name));
         }
         Err(no_databases())
     }
