@@ -130,6 +130,17 @@ impl Place {
         substitute(text, fill).unwrap_or_else(|error| panic!("{error:?} in {text}"))
     }
 
+    /// Whether no process works here any more. One that was killed may have left others behind, which end by themselves
+    /// and which a server that is started before that does not bear.
+    pub fn is_left(&self) -> bool {
+        let processes = fs::read_dir("/proc").expect("processes").flatten();
+        let mut here = processes.filter(|process| {
+            let works_in = fs::read_link(process.path().join("cwd"));
+            works_in.is_ok_and(|dir| dir.starts_with(self.dir.path()))
+        });
+        here.next().is_none()
+    }
+
     fn directory(&self, name: &str) -> String {
         let path = self.dir.path().join(name);
         fs::create_dir_all(&path).expect("a directory");

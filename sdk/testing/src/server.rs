@@ -23,6 +23,8 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 /// How long one that is dropped may take to end by itself.
 const END: Duration = Duration::from_secs(5);
+/// How long what one that ended leaves behind may take to end too.
+const LEFT: Duration = Duration::from_secs(60);
 
 /// A server of the engine `E`, or several where its plan has several members. They end with this value, and their
 /// directories are removed.
@@ -367,7 +369,13 @@ impl Node {
 
     fn reap(&mut self) -> ExitStatus {
         let mut process = self.process.take().expect("a running server");
-        process.wait().expect("an end")
+        let ended = process.wait().expect("an end");
+        let begun = Instant::now();
+        while !self.place.is_left() {
+            assert!(begun.elapsed() < LEFT, "processes of the server stay");
+            thread::sleep(Duration::from_millis(10));
+        }
+        ended
     }
 }
 
