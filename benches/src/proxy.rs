@@ -116,13 +116,20 @@ fn print(folder: &Path, ways: [Way; 3], alike: bool) {
 
 /// Where the only server there is listens, out of what its proxy was told.
 fn inner_port(data: &Path) -> u16 {
-    let mut instances = fs::read_dir(data.join("instances")).expect("instances");
-    let instance = instances.next().expect("an instance").expect("an entry");
-    let config = instance.path().join("0-proxy/files/proxy.cfg");
+    let config = only_instance(data).join("0-proxy/files/proxy.cfg");
     let text = fs::read_to_string(config).expect("the proxy's configuration");
     let lines = text.lines();
     let mut servers = lines.filter_map(|line| line.trim().strip_prefix("server member 127.0.0.1:"));
     servers.next().expect("a server").parse().expect("a port")
+}
+
+fn only_instance(data: &Path) -> PathBuf {
+    let mut instances = fs::read_dir(data.join("instances")).expect("instances");
+    instances
+        .next()
+        .expect("an instance")
+        .expect("an entry")
+        .path()
 }
 
 /// As its manual begins.
@@ -161,9 +168,7 @@ listen plain
 /// Have the peer share the control groups of Berth's own proxy, so that both get the same of the processors. Whether there
 /// were any to join.
 fn share_groups(data: &Path, peer: u32) -> bool {
-    let mut instances = fs::read_dir(data.join("instances")).expect("instances");
-    let instance = instances.next().expect("an instance").expect("an entry");
-    let groups = instance.path().join(".berth/0-proxy/group.json");
+    let groups = only_instance(data).join(".berth/0-proxy/group.json");
     let text = fs::read_to_string(&groups).unwrap_or_else(|_| "[]".to_owned());
     let parts: Vec<Value> = serde_json::from_str(&text).expect("the proxy's groups");
     let mut dirs = parts.iter().filter_map(|part| part["dir"].as_str());
