@@ -78,13 +78,19 @@ install_what_is_missing() {
 
 # No registry has it, and what stands in for it in tests is another product.
 name_mongod() {
-  local version
+  local said version named
   [ -n "${MONGOD:-}" ] || die "a MongoDB needs a real mongod, which this script cannot install: unpack the maker's archive and name \
 it, MONGOD=/path/to/mongod make demo ENGINE=mongodb"
-  version=$("$MONGOD" --version 2>/dev/null | sed -nE 's/^db version v([0-9]+\.[0-9]+).*/\1/p')
+  said=$("$MONGOD" --version 2>/dev/null) || true
+  version=$(sed -nE 's/^db version v([0-9]+\.[0-9]+).*/\1/p' <<<"$said")
   [ -n "$version" ] || die "$MONGOD does not say that it is a mongod"
+  ! grep -q '^stand-in' <<<"$said" || die "$MONGOD says that it stands in for one, in tests; a demo takes a real one"
   VERSION=$version
-  printf '[[program]]\nname = "mongod"\npaths = ["%s"]\n' "$(realpath "$MONGOD")" >"$DIR/berth.toml"
+  named=$(printf '[[program]]\nname = "mongod"\npaths = ["%s"]\n' "$(realpath "$MONGOD")")
+  if [ -n "$(host_pid)" ] && [ "$named" != "$(cat "$DIR/berth.toml" 2>/dev/null)" ]; then
+    die "a Berth of this demo runs already, and has not been told of $MONGOD: stop it first, with Ctrl-C where it was started"
+  fi
+  printf '%s\n' "$named" >"$DIR/berth.toml"
 }
 
 build() {

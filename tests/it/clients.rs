@@ -29,6 +29,16 @@ async fn start(data: &DataDir) -> Host {
     start_with(data, "").await
 }
 
+/// As it is for clients that are only slow.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+async fn start_patient(data: &DataDir) -> Host {
+    let config = data.path().join("berth.toml");
+    let patient = format!("\"{}s\"", PATIENCE.as_secs());
+    fs::write(&config, CONFIG.replace("\"1s\"", &patient)).unwrap();
+    Host::start_with(data, &["--config", config.to_str().unwrap()]).await
+}
+
 /// With more said of callers.
 async fn start_with(data: &DataDir, more: &str) -> Host {
     let config = data.path().join("berth.toml");
@@ -108,34 +118,81 @@ async fn half_open_connections_hold_up_nobody_and_leave_nothing() {
     }
 }
 
+/// A request whose body nobody reads, but for the end of its head.
+fn with_a_body(host: &Host) -> String {
+    format!(
+        "GET /rdb/v1/regions/fr-par/database-engines HTTP/1.1\r\nhost: x\r\nx-auth-token: {}\r\n",
+        host.key()
+    )
+}
+
 #[tokio::test]
 async fn a_body_that_nobody_asked_for_may_come_after_the_head() {
     let data = DataDir::new();
-    let host = start(&data).await;
+    let host = start_patient(&data).await;
     let mut stream = connect(&host);
     // Clients send `{}` with a GET in a packet of its own. Were it not waited for, the connection would be closed upon
     // it, and the answer be lost if it was long.
-    let head = format!(
-        "GET /rdb/v1/regions/fr-par/database-engines HTTP/1.1\r\nhost: x\r\nx-auth-token: {}\r\ncontent-length: 2\r\n",
-        host.key()
-    );
-    for end in ["", "connection: close\r\n"] {
-        write!(stream, "{head}{end}\r\n").unwrap();
+    let head = with_a_body(&host);
+    for (said, body) in [
+        ("content-length: 2", "{}"),
+        ("transfer-encoding: chunked", "2\r\n{}\r\n0\r\n\r\n"),
+        ("content-length: 2\r\nconnection: close", "{}"),
+    ] {
+        write!(stream, "{head}{said}\r\n\r\n").unwrap();
         let early = Some(Duration::from_millis(300));
         stream.set_read_timeout(early).unwrap();
         let early = stream.peek(&mut [0]).unwrap_err();
         assert_eq!(early.kind(), ErrorKind::WouldBlock);
-        stream.write_all(b"{}").unwrap();
+        stream.write_all(body.as_bytes()).unwrap();
         let patience = Some(Duration::from_secs(60));
         stream.set_read_timeout(patience).unwrap();
         let answer = answer(&mut stream);
         assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
         assert!(answer.ends_with('}'), "{answer}");
     }
-    // One that never comes costs the body's time, and the answer comes none the less.
+}
+
+#[tokio::test]
+async fn what_is_not_waited_for_long() {
+    let data = DataDir::new();
+    let host = start_patient(&data).await;
+    // Whoever waits to be told to send a body is not told to for nothing; and who may not ask is not waited for.
+    let waits = format!(
+        "{}expect: 100-continue\r\ncontent-length: 2",
+        with_a_body(&host)
+    );
+    let stranger = "POST /api/v1/databases HTTP/1.1\r\nhost: x\r\ncontent-length: 9";
+    for (request, status) in [(&*waits, "200"), (stranger, "401")] {
+        let mut stream = connect(&host);
+        let began = Instant::now();
+        write!(stream, "{request}\r\n\r\n").unwrap();
+        let answer = answer(&mut stream);
+        assert!(began.elapsed() < PATIENCE / 2, "{:?}", began.elapsed());
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{answer}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn who_sends_far_too_much_learns_of_it() {
+    let data = DataDir::new();
+    let host = start_patient(&data).await;
     let mut stream = connect(&host);
-    write!(stream, "{head}\r\n").unwrap();
-    assert!(rest(&mut stream).starts_with("HTTP/1.1 200 "));
+    let much = vec![b' '; 2 << 20];
+    write!(
+        stream,
+        "POST /api/v1/databases HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\ncontent-type: application/json\r\n\
+         content-length: {}\r\n\r\n",
+        host.key(),
+        much.len()
+    )
+    .unwrap();
+    stream.write_all(&much).unwrap();
+    let answer = answer(&mut stream);
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
 }
 
 /// One answer, of the length that it says it has.
@@ -197,6 +254,10 @@ async fn a_body_that_is_never_sent_ends_in_a_clear_refusal() {
     assert!(answer.contains("\"body_too_slow\""), "{answer}");
     let all = host.get("/api/v1/databases").await.expect(200);
     assert_eq!(all, serde_json::json!([]));
+    // Where nobody reads it, the answer is what it would be.
+    let mut stream = connect(&host);
+    write!(stream, "{}content-length: 2\r\n\r\n", with_a_body(&host)).unwrap();
+    assert!(rest(&mut stream).starts_with("HTTP/1.1 200 "));
 }
 
 #[tokio::test]

@@ -28,6 +28,7 @@ VERSION = [8, 0, 0, 0]
 
 if sys.argv[1:] == ["--version"]:
     print("db version v" + ".".join(map(str, VERSION[:3])))
+    print("stand-in for tests, by SecantusDB")
     sys.exit(0)
 
 HERE = pathlib.Path(__file__).resolve()
@@ -252,6 +253,10 @@ def add_commands(server, given, config, the_set):
 
 
 def main():
+    # Before there are threads, which would be given them otherwise. With a handler, one that comes just before the wait
+    # for it would be missed.
+    ends = {signal.SIGTERM, signal.SIGINT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, ends)
     given = options(sys.argv[1:])
     config = configuration(given["config"])
     tls = config["net"]["tls"]
@@ -269,14 +274,11 @@ def main():
         "credentials": auth.derive_credentials(members, mechanism="SCRAM-SHA-256", username="__system").to_doc(),
         "mechanisms": ["SCRAM-SHA-256"]}, replace=True)
     add_commands(server, given, config, the_set)
-    ended = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: ended.set())
     server.start()
     path = pathlib.Path(given["unixSocketPrefix"]) / f"mongodb-{address[1]}.sock"
     by_socket(path, address)
     print(json.dumps({"s": "I", "c": "NETWORK", "msg": "Waiting for connections", "attr": {"port": address[1]}}), flush=True)
-    ended.wait()
+    signal.sigwait(ends)
     path.unlink(missing_ok=True)
     # Whoever waits for connections there would be waited for.
     server._socket.shutdown(socket.SHUT_RDWR)

@@ -127,12 +127,6 @@ async fn surround(
         }
         Err(refused) => (None, asked.complete(refused)),
     };
-    if let Some(unread) = unread {
-        unread.read(&api.limits).await;
-    }
-    if let Some(place) = place {
-        response = held::until_written(response, place);
-    }
     if let Ok(value) = HeaderValue::from_str(asked.id.as_str()) {
         response.headers_mut().insert(HEADER, value);
     }
@@ -141,7 +135,15 @@ async fn surround(
     let took = asked.begun.elapsed();
     let http = &api.metrics.http;
     http.count(&asked.method, asked.route, status, took);
-    response
+    // What the client still has to send is no part of what the answer took.
+    if let Some(unread) = unread {
+        let time_left = api.limits.body_timeout.saturating_sub(took);
+        unread.read(place.is_some(), time_left).await;
+    }
+    match place {
+        Some(place) => held::until_written(response, place),
+        None => response,
+    }
 }
 
 /// An answer that names the operation which the request began.

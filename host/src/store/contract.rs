@@ -38,7 +38,7 @@ impl Bench for OnDisk {
         let Self { store, directory } = *self;
         drop(Arc::into_inner(store).expect("a test still holds the store"));
         Box::new(Self {
-            store: Arc::new(Sled::open(directory.path()).unwrap()),
+            store: Arc::new(Sled::open(&directory.path().join("store")).unwrap()),
             directory,
         })
     }
@@ -46,7 +46,7 @@ impl Bench for OnDisk {
 
 fn benches() -> Vec<Box<dyn Bench>> {
     let directory = tempfile::tempdir().unwrap();
-    let store = Arc::new(Sled::open(directory.path()).unwrap());
+    let store = Arc::new(Sled::open(&directory.path().join("store")).unwrap());
     vec![
         Box::new(InMemory(Memory::new())),
         Box::new(OnDisk { store, directory }),

@@ -35,6 +35,9 @@ pub fn enforce(families: &[Family], access: &[IpNet]) -> Result<()> {
             return Err(Error::failed("the proxy did not take the access rules"));
         }
     }
+    // Who was being let in by the old rules is listed from the second look on only: a look leaves out what was noted after
+    // it was asked for, though it waits for it.
+    ask("show sess")?;
     for _ in 0..LOOKS {
         let sessions = ask("show sess")?;
         let foreign: Vec<String> = foreign(&sessions, access)

@@ -21,7 +21,8 @@ pub enum Standing {
 }
 
 /// What is read, with what of it the server counts as dangerous for its cost alone; running scripts, which may do no
-/// more than who runs them; listening to channels.
+/// more than who runs them, but not looking into one (here and below): while somebody does, the server waits for him
+/// alone; listening to channels.
 const READONLY: &[&str] = &[
     "%R~*",
     "&*",
@@ -35,6 +36,7 @@ const READONLY: &[&str] = &[
     "-@dangerous",
     "-publish",
     "-spublish",
+    "-script|debug",
     "-script|flush",
     "-script|kill",
     "-function|kill",
@@ -55,6 +57,7 @@ const READWRITE: &[&str] = &[
     "+@pubsub",
     "-@admin",
     "-@dangerous",
+    "-script|debug",
     "-function|load",
     "-function|delete",
     "-function|flush",
@@ -73,6 +76,7 @@ const ALL: &[&str] = &[
     "+@all",
     "-@admin",
     "-@dangerous",
+    "-script|debug",
     "+keys",
     "+info",
     "+sort",
@@ -90,6 +94,7 @@ const ADMIN: &[&str] = &[
     "+@all",
     "-@admin",
     "-@dangerous",
+    "-script|debug",
     "+keys",
     "+info",
     "+sort",
@@ -374,6 +379,8 @@ mod tests {
             );
             let at = |rule: &str| rules.iter().rposition(|r| r == rule).unwrap();
             assert_eq!(rules[3], "-@all");
+            // Of no category that is taken from everybody, and the server stands still for it.
+            assert!(at("-script|debug") > at("-@dangerous"));
             let given: Vec<_> = rules[at("-@dangerous").max(at("-@admin"))..]
                 .iter()
                 .filter(|rule| rule.starts_with('+'))

@@ -26,9 +26,11 @@ pub struct Place {
 impl Place {
     /// For this member: a directory whose path is short enough for sockets, and free ports.
     pub fn new(member: &Member) -> Self {
+        // As processes see where they work.
+        let tmp = fs::canonicalize("/tmp").expect("a directory for temporary files");
         let dir = tempfile::Builder::new()
             .prefix("berth-test-")
-            .tempdir_in("/tmp")
+            .tempdir_in(tmp)
             .expect("a directory");
         let mut place = Self {
             dir,
@@ -131,7 +133,7 @@ impl Place {
     }
 
     /// Whether no process works here any more. One that was killed may have left others behind, which end by themselves
-    /// and which a server that is started before that does not bear.
+    /// and which a server that is started before that does not bear. Those that may not be looked at are taken for others.
     pub fn is_left(&self) -> bool {
         let processes = fs::read_dir("/proc").expect("processes").flatten();
         let mut here = processes.filter(|process| {

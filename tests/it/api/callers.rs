@@ -125,7 +125,7 @@ async fn a_body_that_does_not_come_is_not_waited_for() {
         .header("content-type", "application/json")
         .text(Body::from_stream(never));
     ask.send().await.refused(408, "body_too_slow");
-    // Nobody reads the body of who may not ask.
+    // Of who may not ask it is not waited for at all but for a moment.
     let never = futures::stream::pending::<std::io::Result<String>>();
     let ask = berth
         .ask(Method::POST, DATABASES)

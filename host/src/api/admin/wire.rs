@@ -21,14 +21,6 @@ use crate::service::plugins::Build;
 use crate::service::{Caller, Control, InstanceRef, OperationQuery};
 
 const FILTERS: [&str; 6] = ["instance", "status", "kind", "open", "limit", "cursor"];
-const STATUSES: [OperationStatus; 6] = [
-    OperationStatus::Pending,
-    OperationStatus::Running,
-    OperationStatus::Unwinding,
-    OperationStatus::Succeeded,
-    OperationStatus::Failed,
-    OperationStatus::Cancelled,
-];
 
 /// What is being done to an instance, how far it is, and why it is not further.
 #[derive(Serialize, ToSchema)]
@@ -280,7 +272,7 @@ pub fn operation_query(
     control: &Control,
     caller: &Caller,
 ) -> Result<OperationQuery, ApiError> {
-    let statuses = STATUSES.map(OperationStatus::as_str).join(", ");
+    let statuses = OperationStatus::ALL.map(OperationStatus::as_str).join(", ");
     let kinds = OperationKind::ALL.map(OperationKind::as_str).join(", ");
     let open = params.parsed("open", "true or false", |text| text.parse::<bool>().ok());
     let query = OperationQuery {
@@ -296,7 +288,9 @@ pub fn operation_query(
             },
         ),
         status: params.parsed("status", &format!("one of {statuses}"), |text| {
-            STATUSES.into_iter().find(|status| status.as_str() == text)
+            OperationStatus::ALL
+                .into_iter()
+                .find(|status| status.as_str() == text)
         }),
         kind: params.parsed("kind", &format!("one of {kinds}"), |text| {
             OperationKind::ALL

@@ -23,9 +23,31 @@ fn put(key: &str, value: Vec<u8>) -> Commit {
     }
 }
 
+/// Where a store can be, with room beside it for what it puts there.
+struct Directory {
+    path: PathBuf,
+    _around: tempfile::TempDir,
+}
+
+impl Directory {
+    fn new() -> Self {
+        let around = tempfile::tempdir().unwrap();
+        let path = around.path().join("store");
+        fs::create_dir(&path).unwrap();
+        Self {
+            path,
+            _around: around,
+        }
+    }
+
+    fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
 /// A store with some commits in it, closed.
-async fn used_store() -> tempfile::TempDir {
-    let directory = tempfile::tempdir().unwrap();
+async fn used_store() -> Directory {
+    let directory = Directory::new();
     let store = Sled::open(directory.path()).unwrap();
     for i in 0..100 {
         let value = format!("value {i}").into_bytes();
@@ -100,7 +122,7 @@ async fn a_damaged_store_is_refused_and_left_as_it_is() {
 #[tokio::test]
 async fn a_log_that_lost_acknowledged_commits_is_refused() {
     let directory = used_store().await;
-    let earlier = tempfile::tempdir().unwrap();
+    let earlier = Directory::new();
     for (path, bytes) in contents(directory.path()) {
         fs::write(earlier.path().join(path.file_name().unwrap()), bytes).unwrap();
     }
@@ -120,7 +142,7 @@ async fn a_log_that_lost_acknowledged_commits_is_refused() {
 
 #[tokio::test]
 async fn a_second_opener_is_told_who_has_it() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = Directory::new();
     let store = Sled::open(directory.path()).unwrap();
     let said = refusal(directory.path());
     assert!(said.contains("another process"), "{said}");
@@ -131,7 +153,7 @@ async fn a_second_opener_is_told_who_has_it() {
 
 #[tokio::test]
 async fn something_else_in_the_place_of_a_store_is_refused() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = Directory::new();
     let file = directory.path().join("store");
     fs::write(&file, b"a file").unwrap();
     let said = refusal(&file);
@@ -165,7 +187,7 @@ async fn a_snapshot_that_was_not_finished_does_no_harm() {
 /// Enough to be closed and opened again in between, while others read and write.
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_missed_while_the_log_is_begun_anew() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = Directory::new();
     let store = Arc::new(Sled::open(directory.path()).unwrap());
     let snapshots = |directory: &Path| -> Vec<PathBuf> {
         let names = contents(directory).into_keys();
@@ -228,7 +250,7 @@ async fn commit_until_killed() {
 
 #[tokio::test]
 async fn what_was_acknowledged_survives_a_kill_and_no_commit_is_half() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = Directory::new();
     for round in 1..=4 {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--ignored", "--exact", "--nocapture"])

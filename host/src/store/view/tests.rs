@@ -303,15 +303,6 @@ fn cursors_that_do_not_belong_are_refused() {
     }
 }
 
-const STATUSES: [OperationStatus; 6] = [
-    OperationStatus::Pending,
-    OperationStatus::Running,
-    OperationStatus::Unwinding,
-    OperationStatus::Succeeded,
-    OperationStatus::Failed,
-    OperationStatus::Cancelled,
-];
-
 fn operation(instance: InstanceId, status: OperationStatus, hour: i64) -> OperationBrief {
     let ended_at = Timestamp::UNIX_EPOCH + hour.hours();
     OperationBrief {
@@ -332,7 +323,7 @@ fn open_operations_are_as_many_as_in_a_plain_list() {
     let instance = InstanceId::generate();
     let mut most = 0;
     for version in 2..=800 {
-        let status = *STATUSES.choose(&mut random).unwrap();
+        let status = *OperationStatus::ALL.choose(&mut random).unwrap();
         let mut brief = operation(instance, status, 1);
         brief.kind = *OperationKind::ALL.choose(&mut random).unwrap();
         match random.random_range(0..10) {

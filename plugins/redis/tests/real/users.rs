@@ -94,6 +94,8 @@ fn permissions(version: &str, server: &Server) {
         may(&["CLIENT", "LIST"], 4);
         may(&["CONFIG", "SET", "hz", "10"], 4);
         may(&["ACL", "SETUSER", "x"], 4);
+        // While a script is looked into, the server serves nobody else.
+        may(&["SCRIPT", "DEBUG", "SYNC"], 4);
     }
     let custom = set(server, "bob.x", Permission::Custom);
     assert!(matches!(custom, Err(Error::Unsupported(_))), "{custom:?}");
@@ -108,6 +110,8 @@ fn admins(server: &Server) {
     create(server, "ann", true);
     assert_eq!(of(server, "ann"), Permission::All);
     assert!(server.as_user("ann", PASSWORD, &["CLIENT", "LIST"]).is_ok());
+    let looked = server.as_user("ann", PASSWORD, &["SCRIPT", "DEBUG", "SYNC"]);
+    assert!(looked.expect_err("it is refused").contains("NOPERM"));
     let refused = set(server, "ann", Permission::Readonly);
     assert!(matches!(refused, Err(Error::Conflict(_))), "{refused:?}");
     set(server, "ann", Permission::All).expect("what it has");

@@ -205,7 +205,7 @@ impl TryFrom<OperationHeadV1<'_>> for OperationBrief {
             instance: head.instance,
             project: head.project,
             kind: named(head.kind, OperationKind::ALL, OperationKind::as_str)?,
-            status: named(head.status, STATUSES, OperationStatus::as_str)?,
+            status: named(head.status, OperationStatus::ALL, OperationStatus::as_str)?,
             finished_at: head.finished_at.map(time).transpose()?,
         })
     }
@@ -270,15 +270,6 @@ impl TryFrom<StepV1<'_>> for StepRecord {
         })
     }
 }
-
-const STATUSES: [OperationStatus; 6] = [
-    OperationStatus::Pending,
-    OperationStatus::Running,
-    OperationStatus::Unwinding,
-    OperationStatus::Succeeded,
-    OperationStatus::Failed,
-    OperationStatus::Cancelled,
-];
 
 const STEP_STATES: [StepState; 4] = [
     StepState::Pending,

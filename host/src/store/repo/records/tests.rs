@@ -233,17 +233,9 @@ fn every_variant_can_be_read_back() {
         let read: Instance = decode("key", &encode(&instance).unwrap()).unwrap();
         assert_eq!(read, instance);
     }
-    let statuses = [
-        OperationStatus::Pending,
-        OperationStatus::Running,
-        OperationStatus::Unwinding,
-        OperationStatus::Succeeded,
-        OperationStatus::Failed,
-        OperationStatus::Cancelled,
-    ];
     for (kind, status) in OperationKind::ALL
         .into_iter()
-        .flat_map(|kind| statuses.map(|status| (kind, status)))
+        .flat_map(|kind| OperationStatus::ALL.map(|status| (kind, status)))
     {
         let mut stored = operation();
         stored.operation.kind = kind;
