@@ -1,7 +1,8 @@
 //! PostgreSQL as a Berth engine: what to run for an instance, and how to live with it.
 //!
 //! What is pure (`catalog`, `names`, `sizing`, `plan`, `settings`, `settings_table`) is apart from what talks to a server
-//! (`session`, `kept`, `bootstrap`, `observe`, `login`, `users`, `databases`, `privileges`, `reload`), and is tested natively.
+//! (`session`, `kept`, `bootstrap`, `observe`, `login`, `users`, `databases`, `privileges`, `lowering`, `reload`), and is tested
+//! natively.
 
 mod abilities;
 mod bootstrap;
@@ -11,6 +12,7 @@ mod databases;
 mod internal;
 mod kept;
 mod login;
+mod lowering;
 mod names;
 mod observe;
 mod ownership;

@@ -3,6 +3,9 @@
 //! `REASSIGN OWNED` is the server's own word for it, and takes everything along: the user's temporary tables too, which
 //! the session that made them could not use any more, and databases. So objects are given away one by one, and that
 //! word is the last resort, for what no other gives away.
+//!
+//! A routine that does what its owner may do would do what the new owner may, for everybody: before it is given away, it
+//! comes to do what its caller may.
 
 use berth_sdk::{Error, Result};
 use postgres_protocol::escape::{escape_identifier, escape_literal};
@@ -14,6 +17,7 @@ use crate::session::{Session, text};
 /// What lasts of what the user owns in the session's database becomes the database's owner's. Within a transaction of
 /// the superuser.
 pub async fn give_away(there: &Session, user: &str) -> Result<()> {
+    disarm(there, user).await?;
     let owned = there
         .rows("looking for what it owns", &owned(user))
         .await?
@@ -43,6 +47,18 @@ pub async fn give_away(there: &Session, user: &str) -> Result<()> {
         escape_identifier(user)
     );
     there.run("giving away what it owns", &sql).await
+}
+
+/// Have the user's routines run as whoever calls them.
+pub async fn disarm(there: &Session, user: &str) -> Result<()> {
+    let sql = format!(
+        "SELECT coalesce(string_agg(format('ALTER ROUTINE %s SECURITY INVOKER', p.oid::regprocedure), '; '), '') AS disarmed \
+         FROM pg_proc p JOIN pg_roles r ON r.oid = p.proowner WHERE p.prosecdef AND r.rolname = {}",
+        escape_literal(user)
+    );
+    let row = there.row("looking for its routines", &sql).await?;
+    let disarmed = row.as_ref().map_or(Ok(""), |row| text(row, "disarmed"))?;
+    there.run("changing its routines", disarmed).await
 }
 
 struct Owned {

@@ -9,6 +9,7 @@ use postgres_protocol::escape::{escape_identifier, escape_literal};
 use tokio_postgres::SimpleQueryRow;
 
 use crate::internal::{self, BEGIN, SUPERADMIN};
+use crate::lowering::{self, Which};
 use crate::session::{Session, text};
 use crate::{databases, kept, ownership, privileges_sql, removal, users};
 
@@ -145,16 +146,7 @@ async fn exactly(
     there.run("setting the privilege", BEGIN).await?;
     // Without its last word nothing of it holds.
     let set = give(there, user, database, permission).await;
-    let set = there.or_roll_back(set).await?;
-    if matches!(permission, Permission::None) {
-        let sql = format!(
-            "SELECT pg_terminate_backend(pid, 1000) FROM pg_stat_activity \
-             WHERE datname = current_database() AND usename = {}",
-            escape_literal(user)
-        );
-        there.run("ending the user's sessions", &sql).await?;
-    }
-    Ok(set)
+    there.or_roll_back(set).await
 }
 
 /// In a transaction that it ends.
@@ -165,10 +157,13 @@ async fn give(
     permission: Permission,
 ) -> Result<Privilege> {
     removal::readmit(there, user).await?;
-    let seen = match one(there, database, user).await? {
+    let before = one(there, database, user).await?;
+    let had = before.permission;
+    let seen = if had == permission {
         // What is so already stays as it is.
-        seen if seen.permission == permission => keep(there, user, seen).await?,
-        _ => change(there, user, database, permission).await?,
+        keep(there, user, before).await?
+    } else {
+        change(there, user, database, permission).await?
     };
     if seen.permission != permission {
         return Err(Error::conflict(format!(
@@ -176,8 +171,28 @@ async fn give(
              is a member of, or rights that were given to or taken from everybody with this permission; mend that in SQL first"
         )));
     }
-    there.run("setting the privilege", "COMMIT").await?;
+    let doing = "setting the privilege";
+    if lowers(had, permission) {
+        lowering::commit(there, doing, user, Which::Here).await?;
+    } else {
+        there.run(doing, "COMMIT").await?;
+    }
     Ok(seen)
+}
+
+/// Whether a session could keep more than its user may now. Who may do nothing has none, however long that has been so.
+fn lowers(had: Permission, has: Permission) -> bool {
+    matches!(has, Permission::None) || reach(had) > reach(has)
+}
+
+/// What was `custom` may have been anything.
+fn reach(permission: Permission) -> u8 {
+    match permission {
+        Permission::None => 0,
+        Permission::Readonly => 1,
+        Permission::Readwrite => 2,
+        Permission::All | Permission::Custom => 3,
+    }
 }
 
 /// An admin has `all` everywhere without being granted it anywhere; what is granted stays when it is no admin any more.
@@ -247,4 +262,27 @@ fn privilege(row: &SimpleQueryRow, database: &str) -> Result<Privilege> {
             _ => Permission::Custom,
         },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stays_or_rises_lowers_nothing() {
+        let rising = [
+            Permission::None,
+            Permission::Readonly,
+            Permission::Readwrite,
+            Permission::All,
+        ];
+        for (had, before) in rising.into_iter().enumerate() {
+            for (has, now) in rising.into_iter().enumerate() {
+                let lowered = has == 0 || has < had;
+                assert_eq!(lowers(before, now), lowered, "{before:?} to {now:?}");
+            }
+        }
+        assert!(lowers(Permission::Custom, Permission::Readwrite));
+        assert!(!lowers(Permission::Custom, Permission::All));
+    }
 }

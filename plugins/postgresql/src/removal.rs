@@ -10,7 +10,7 @@ use postgres_protocol::escape::{escape_identifier, escape_literal};
 
 use crate::internal::{BEGIN, SUPERADMIN};
 use crate::session::{Session, text};
-use crate::{databases, privileges, users};
+use crate::{databases, ownership, privileges, users};
 
 /// A database in which something depends on the user.
 struct Place {
@@ -202,6 +202,7 @@ async fn clear(there: &Session, user: &str, place: &Place) -> Result<()> {
     there.run("removing the user", BEGIN).await?;
     let name = escape_identifier(user);
     if matches!(place.kind, Kind::Managed) {
+        ownership::disarm(there, user).await?;
         let sql = format!("REASSIGN OWNED BY {name} TO {SUPERADMIN}");
         there.run("giving away what it owns", &sql).await?;
     }

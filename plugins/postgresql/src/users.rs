@@ -9,6 +9,7 @@ use tokio_postgres::SimpleQueryRow;
 
 use crate::bootstrap::SAFE_CREATEROLE;
 use crate::internal::{BEGIN, SUPERADMIN};
+use crate::lowering::{self, Which};
 use crate::scram::verifier;
 use crate::session::{Session, text};
 use crate::{catalog, kept, names, removal};
@@ -142,6 +143,7 @@ async fn alter_to_the_end(
     let sql = format!("{BEGIN}; {}", finding(name));
     let found = session.rows("looking for the user", &sql).await?;
     let found = found.first().ok_or_else(|| Error::no_user(name))?;
+    let was_admin = is(found, "admin")?;
     if verifier.is_none() && is(found, "shut_out")? {
         removal::readmit(session, name).await?;
     }
@@ -164,7 +166,12 @@ async fn alter_to_the_end(
     if admin.is_some_and(|admin| admin != changed.admin) {
         return Err(Error::admin_by_another_role(name));
     }
-    session.run("changing the user", "COMMIT").await?;
+    let doing = "changing the user";
+    if was_admin && !changed.admin {
+        lowering::commit(session, doing, name, Which::All).await?;
+    } else {
+        session.run(doing, "COMMIT").await?;
+    }
     Ok(changed)
 }
 

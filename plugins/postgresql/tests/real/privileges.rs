@@ -5,6 +5,7 @@ use berth_plugin_postgresql::PostgreSql;
 use berth_sdk::engine::users::{Permission, Users};
 use berth_sdk::types::Error;
 
+use crate::held::Held;
 use crate::server::Server;
 
 const PASSWORD: &str = "S3cret!pw";
@@ -106,6 +107,7 @@ pub fn live(version: &str, server: &Server) {
 
     changed_in_sql(version, server);
     lowered(version, server);
+    sessions(version, server);
 
     assert!(matches!(
         set(server, "ro", Permission::Custom),
@@ -293,6 +295,63 @@ fn lowered(version: &str, server: &Server) {
     );
     assert_eq!(other.expect("a list")[0].permission, Permission::None);
     server.ask("postgres", "DROP DATABASE als");
+}
+
+/// A session that said SET ROLE while it could is not that role for ever: it ends when its user loses something. When the
+/// permission stays or rises, none ends; nor does another user's, or one in another database.
+fn sessions(version: &str, server: &Server) {
+    by(server, "maker", "CREATE TABLE watched (x int)").expect("a table");
+    server.ask("postgres", "CREATE DATABASE elsewhere OWNER al");
+    let number = "SELECT oid FROM pg_database WHERE datname = 'store'";
+    let number = server.ask("postgres", number);
+    let hold = |user: &str, database: &str| {
+        let uri = server.uri_in(user, PASSWORD, database);
+        let mut session = Held::open(&server.program("psql"), &uri);
+        assert_eq!(session.ask("SELECT 1"), "1", "{version}");
+        session
+    };
+    let mut others = [hold("rw", "store"), hold("al", "elsewhere")];
+
+    set(server, "al", Permission::Readonly).expect("a privilege");
+    let mut rising = hold("al", "store");
+    for permission in [
+        Permission::Readonly,
+        Permission::Readwrite,
+        Permission::Readwrite,
+        Permission::All,
+        Permission::All,
+    ] {
+        set(server, "al", permission).expect("a privilege");
+        assert_eq!(rising.ask("SELECT 1"), "1", "{version}: {permission:?}");
+    }
+
+    let loses = |level: &str, to: Permission| {
+        let role = format!("_rdb_{number}_{level}");
+        let mut session = hold("al", "store");
+        let said = session.ask(&format!("SET ROLE \"{role}\"; SELECT current_user"));
+        assert_eq!(said, role, "{version}");
+        set(server, "al", to).expect("a privilege");
+        let ended = session.ask("INSERT INTO watched VALUES (2)");
+        assert!(
+            ended.contains("terminating connection"),
+            "{version}: {level}: {ended}"
+        );
+    };
+    loses("all", Permission::Readwrite);
+    loses("readwrite", Permission::Readonly);
+    loses("readonly", Permission::None);
+    set(server, "al", Permission::Readonly).expect("a privilege");
+    let grant = format!("GRANT \"_rdb_{number}_readwrite\" TO al");
+    server.ask("store", &grant);
+    assert_eq!(read(server, "al"), Permission::Custom, "{version}");
+    loses("readwrite", Permission::Readonly);
+
+    let written = "SELECT count(*) FROM watched WHERE x = 2";
+    assert_eq!(server.ask("store", written), "0", "{version}");
+    for other in &mut others {
+        assert_eq!(other.ask("SELECT 1"), "1", "{version}");
+    }
+    server.ask("postgres", "DROP DATABASE elsewhere WITH (FORCE)");
 }
 
 fn by(server: &Server, user: &str, sql: &str) -> Result<String, String> {

@@ -20,6 +20,7 @@ pub fn live(version: &str, server: &Server) {
     PostgreSql::create_user(it(), "leaver".into(), PASSWORD.into(), false).expect("a user");
     PostgreSql::create_database(it(), "office".into()).expect("a database");
     set(server, Permission::All).expect("a privilege");
+    borrowed(version, server);
     by(server, "CREATE TABLE desk (x int)").expect("a table");
 
     closed(version, server);
@@ -28,7 +29,36 @@ pub fn live(version: &str, server: &Server) {
     cut_off(version, server);
 
     assert!(matches!(delete(server), Err(Error::NotFound(_))));
+    let left = server.ask("office", DEFINERS);
+    assert_eq!(
+        left, "act f _rdb_superadmin;lent f _rdb_superadmin",
+        "{version}"
+    );
     PostgreSql::delete_database(it(), "office".into()).expect("a removal");
+}
+
+/// Routines that were made to do what their owner may, by who has them now.
+const DEFINERS: &str = "SELECT string_agg(concat_ws(' ', proname, left(prosecdef::text, 1), proowner::regrole), ';' ORDER BY proname) \
+     FROM pg_proc WHERE proname IN ('act', 'lent')";
+
+/// What does what its owner may is no way to what the next owner may.
+fn borrowed(version: &str, server: &Server) {
+    by(
+        server,
+        "CREATE FUNCTION act(what text) RETURNS void LANGUAGE plpgsql SECURITY DEFINER AS 'BEGIN EXECUTE what; END'",
+    )
+    .expect("a function");
+    set(server, Permission::Readonly).expect("a privilege");
+    let given = server.ask("office", DEFINERS);
+    assert_eq!(given, "act f _rdb_superadmin", "{version}");
+    let risen = by(server, "SELECT act('CREATE ROLE risen')");
+    assert!(risen.is_err(), "{version}: {risen:?}");
+    set(server, Permission::All).expect("a privilege");
+    by(
+        server,
+        "CREATE PROCEDURE lent() LANGUAGE sql SECURITY DEFINER AS 'SELECT 1'",
+    )
+    .expect("a procedure");
 }
 
 /// What depends on the user in a database that nobody gets into cannot be cleared.

@@ -1,5 +1,5 @@
-//! Temporary objects are their session's: no permission is told by them, none that is set breaks them, and they keep
-//! nobody from being removed.
+//! Temporary objects are their session's: no permission is told by them, none that stays or rises breaks them, and they
+//! keep nobody from being removed. One that is lowered ends the session, and them with it.
 
 use berth_plugin_postgresql::PostgreSql;
 use berth_sdk::engine::users::{Permission, Users};
@@ -18,35 +18,34 @@ pub fn live(version: &str, server: &Server) {
     }
     set(server, "temp", Permission::Readwrite).expect("a privilege");
     let mut session = hold(server);
-    let made = session.ask(
-        "CREATE TEMPORARY TABLE own (id serial, x int); CREATE TEMPORARY VIEW seen AS SELECT * FROM own; \
-         CREATE FUNCTION pg_temp.two() RETURNS int LANGUAGE sql AS 'SELECT 2'; CREATE TYPE pg_temp.kind AS ENUM ('a')",
-    );
-    assert_eq!(made, "");
     assert_eq!(read(server, "temp"), Permission::Readwrite, "{version}");
-    for permission in [
-        Permission::Readwrite,
-        Permission::Readonly,
-        Permission::All,
-        Permission::All,
-        Permission::Readwrite,
-        Permission::All,
+    for (permission, stays) in [
+        (Permission::Readwrite, true),
+        (Permission::Readonly, false),
+        (Permission::All, true),
+        (Permission::All, true),
+        (Permission::Readwrite, false),
+        (Permission::All, true),
     ] {
         set(server, "temp", permission).expect("a privilege");
+        if !stays {
+            ended(&mut session, version);
+            session = hold(server);
+        }
         assert_eq!(read(server, "temp"), permission, "{version}");
         works(&mut session, version);
     }
     all_kinds(version, server, &mut session);
+    let mut session = hold(server);
     extension(version, server, &mut session);
 
     // Shared by those who cannot look at each other's.
     let mut session = hold(server);
-    let made = session.ask(
-        "CREATE TEMPORARY TABLE own (id serial, x int); CREATE TEMPORARY VIEW seen AS SELECT * FROM own; \
-         CREATE FUNCTION pg_temp.two() RETURNS int LANGUAGE sql AS 'SELECT 2'; GRANT ALL ON own TO guest; \
-         GRANT SELECT (x) ON seen TO guest; GRANT EXECUTE ON FUNCTION pg_temp.two() TO guest",
+    let shared = session.ask(
+        "GRANT ALL ON own TO guest; GRANT SELECT (x) ON seen TO guest; \
+         GRANT EXECUTE ON FUNCTION pg_temp.two() TO guest",
     );
-    assert_eq!(made, "");
+    assert_eq!(shared, "");
     set(server, "guest", Permission::Readonly).expect("a privilege");
     assert_eq!(read(server, "guest"), Permission::Readonly, "{version}");
     let mut other = Held::open(&server.program("psql"), &server.inside("passing"));
@@ -58,8 +57,7 @@ pub fn live(version: &str, server: &Server) {
     works(&mut session, version);
 
     PostgreSql::delete_user(it(), "temp".into()).expect("a removal");
-    let ended = session.ask("SELECT 1");
-    assert!(ended.contains("terminating connection"), "{ended}");
+    ended(&mut session, version);
     PostgreSql::delete_database(it(), "passing".into()).expect("a removal");
 }
 
@@ -68,6 +66,14 @@ fn works(session: &mut Held, version: &str) {
         "INSERT INTO own (x) VALUES (2); SELECT pg_temp.two() = max(x) FROM seen; TRUNCATE own",
     );
     assert_eq!(used, "t", "{version}");
+}
+
+fn ended(session: &mut Held, version: &str) {
+    let ended = session.ask("SELECT 1");
+    assert!(
+        ended.contains("terminating connection"),
+        "{version}: {ended}"
+    );
 }
 
 /// Everything that can be owned goes to the database's owner, but for what is temporary.
@@ -113,7 +119,7 @@ fn all_kinds(version: &str, server: &Server, session: &mut Held) {
         "default acl user mapping",
         "{version}"
     );
-    works(session, version);
+    ended(session, version);
     set(server, "temp", Permission::All).expect("a privilege");
 }
 
@@ -140,9 +146,16 @@ fn extension(version: &str, server: &Server, session: &mut Held) {
     server.ask("postgres", "DROP DATABASE its_own");
 }
 
+/// With what is temporary of each kind.
 fn hold(server: &Server) -> Held {
     let uri = server.uri_in("temp", PASSWORD, "passing");
-    Held::open(&server.program("psql"), &uri)
+    let mut session = Held::open(&server.program("psql"), &uri);
+    let made = session.ask(
+        "CREATE TEMPORARY TABLE own (id serial, x int); CREATE TEMPORARY VIEW seen AS SELECT * FROM own; \
+         CREATE FUNCTION pg_temp.two() RETURNS int LANGUAGE sql AS 'SELECT 2'; CREATE TYPE pg_temp.kind AS ENUM ('a')",
+    );
+    assert_eq!(made, "");
+    session
 }
 
 fn set(server: &Server, user: &str, permission: Permission) -> Result<(), Error> {

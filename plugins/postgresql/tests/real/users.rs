@@ -4,6 +4,7 @@ use berth_plugin_postgresql::PostgreSql;
 use berth_sdk::engine::users::{User, Users};
 use berth_sdk::types::Error;
 
+use crate::held::Held;
 use crate::server::Server;
 
 /// With everything that wants quoting.
@@ -35,6 +36,7 @@ pub fn live(version: &str, server: &Server) {
     PostgreSql::delete_user(it(), "_rdb_99_all".into()).expect("nobody hides behind a name");
 
     admins(version, server);
+    demotion(server);
     passwords(server);
     removals(server);
     assert!(!server.log().contains("S3cret"), "{}", server.log());
@@ -99,6 +101,41 @@ fn admins(version: &str, server: &Server) {
     let refused = change(server, "bob$-x", None, Some(false));
     assert!(matches!(refused, Err(Error::Conflict(_))), "{refused:?}");
     server.ask("postgres", "REVOKE ann FROM \"bob$-x\"");
+}
+
+/// A session that said SET ROLE while its user was an admin ends when it is none any more, in whichever database it is.
+/// Nothing else ends one.
+fn demotion(server: &Server) {
+    let hold = |database: &str| {
+        let uri = server.uri_in("ann", PASSWORD, database);
+        let mut session = Held::open(&server.program("psql"), &uri);
+        assert_eq!(session.ask("SELECT 1"), "1");
+        session
+    };
+    let uri = server.uri_in("ann", PASSWORD, "real_one");
+    server
+        .psql(&uri, "CREATE DATABASE hers")
+        .expect("a database");
+    let mut ruling = ["real_one", "hers"].map(hold);
+    for session in &mut ruling {
+        let role = session.ask("SET ROLE _rdb_superadmin; SELECT current_user");
+        assert_eq!(role, "_rdb_superadmin");
+    }
+    change(server, "ann", Some(PASSWORD), Some(true)).expect("a change");
+    for session in &mut ruling {
+        assert_eq!(session.ask("SELECT 1"), "1");
+    }
+    change(server, "ann", None, Some(false)).expect("a change");
+    for session in &mut ruling {
+        let ended = session.ask("CREATE TABLE still_there ()");
+        assert!(ended.contains("terminating connection"), "{ended}");
+    }
+    let mut own = hold("hers");
+    for admin in [false, true] {
+        change(server, "ann", None, Some(admin)).expect("a change");
+        assert_eq!(own.ask("SELECT 1"), "1");
+    }
+    server.ask("postgres", "DROP DATABASE hers WITH (FORCE)");
 }
 
 fn passwords(server: &Server) {

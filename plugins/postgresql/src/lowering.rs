@@ -1,0 +1,38 @@
+//! A user that loses something loses its sessions too. The server looks at a membership when SET ROLE is said and not
+//! again: a session that said it goes on as a role that its user is not a member of any more, and no other session can
+//! see that of it.
+
+use berth_sdk::Result;
+use postgres_protocol::escape::escape_literal;
+
+use crate::session::Session;
+
+/// Which of a user's sessions.
+#[derive(Clone, Copy)]
+pub enum Which {
+    /// Those in the database that this is said in.
+    Here,
+    All,
+}
+
+/// End a transaction that takes something from a user, and with it the sessions that could keep it.
+pub async fn commit(session: &Session, doing: &str, user: &str, which: Which) -> Result<()> {
+    // Before: were this call cut off right after the transaction, its repetition would find nothing to take.
+    end(session, user, which, 0).await?;
+    session.run(doing, "COMMIT").await?;
+    // After: whoever came while the transaction was not at its end.
+    end(session, user, which, 1000).await
+}
+
+/// Waits so many milliseconds for each.
+async fn end(session: &Session, user: &str, which: Which, wait: u32) -> Result<()> {
+    let place = match which {
+        Which::Here => " AND datname = current_database()",
+        Which::All => "",
+    };
+    let sql = format!(
+        "SELECT pg_terminate_backend(pid, {wait}) FROM pg_stat_activity WHERE usename = {}{place}",
+        escape_literal(user)
+    );
+    session.run("ending the user's sessions", &sql).await
+}
