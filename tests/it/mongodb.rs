@@ -38,7 +38,7 @@ async fn a_mongodb_is_created_used_changed_and_destroyed() {
     let id = running(
         &host,
         "main-mongo",
-        json!({"db_type": "mongodb", "version": "8.0"}),
+        json!({"db_type": "mongodb", "version": stand_ins::version()}),
     )
     .await;
     let given = credentials(&host, &id).await;
@@ -84,6 +84,7 @@ async fn kills_at_random_moments_lose_nothing_and_leave_nothing() {
         body: |name| {
             let mut wanted = body(name);
             wanted["db_type"] = "mongodb".into();
+            wanted["version"] = stand_ins::version().into();
             wanted
         },
         is_served: |credentials| unsure(credentials, "db.command('ping')").is_ok(),

@@ -3,8 +3,8 @@
 
 use berth_sdk::engine::Instance;
 use berth_sdk::engine::settings::Settings;
-use berth_sdk::types::FieldProblem;
-use berth_sdk::{Error, Result};
+use berth_sdk::types::{FieldProblem, Spec};
+use berth_sdk::{Result, log};
 use bson::{Bson, Document, doc};
 
 use crate::names::USERS_DATABASE;
@@ -21,29 +21,39 @@ impl Settings for MongoDb {
         let doing = "reading the settings";
         let now = session.ask(doing, doc! {"getParameter": "*"})?;
         let began = session.ask(doing, doc! {"getCmdLineOpts": 1})?;
-        let (live, fixed): (Vec<_>, Vec<_>) =
-            settings::wanted(&instance.spec).partition(|wanted| wanted.row.is_live(ANY_VERSION));
-        let mut changes = Vec::new();
-        for wanted in live {
-            let name = wanted.row.name;
-            let before = now.get(name).cloned();
-            let before = before
-                .ok_or_else(|| Error::failed(format!("the server has no parameter '{name}'")))?;
-            if !wanted.is(Some(&before)) {
-                changes.push((wanted, before));
-            }
-        }
+        let (changes, waiting) = compare(&instance.spec, &now, &began);
         tell(&mut session, &changes)?;
         // It keeps the one before when it cannot read the new.
         session.ask(
             "taking the certificate anew",
             doc! {"rotateCertificates": 1},
         )?;
-        let waiting = fixed
-            .iter()
-            .filter(|wanted| !wanted.is(at(&began, wanted.row.name)));
-        Ok(waiting.map(|wanted| wanted.row.name.to_owned()).collect())
+        Ok(waiting)
     }
+}
+
+/// What the server is to be told, each with what it has now, and the names of what waits for a restart. All of it stands in
+/// the file that it starts with.
+fn compare(spec: &Spec, now: &Document, began: &Document) -> (Vec<(Wanted, Bson)>, Vec<String>) {
+    let (mut changes, mut waiting) = (Vec::new(), Vec::new());
+    for wanted in settings::wanted(spec) {
+        let name = wanted.row.name;
+        let live = wanted.row.is_live(ANY_VERSION);
+        match now.get(name).filter(|_| live) {
+            Some(before) if wanted.is(Some(before)) => {}
+            Some(before) => changes.push((wanted, before.clone())),
+            None => {
+                // What is not shown could not be set back. It is as the server was started with it.
+                if live {
+                    log::warn(&format!("the server does not show its parameter '{name}'"));
+                }
+                if !wanted.is(at(began, name)) {
+                    waiting.push(name.to_owned());
+                }
+            }
+        }
+    }
+    (changes, waiting)
 }
 
 fn tell(session: &mut Session, changes: &[(Wanted, Bson)]) -> Result<()> {
@@ -86,7 +96,40 @@ fn at<'a>(began: &'a Document, name: &str) -> Option<&'a Bson> {
 
 #[cfg(test)]
 mod tests {
+    use berth_sdk::types::Setting;
+
     use super::*;
+    use crate::plan::tests::spec;
+
+    #[test]
+    fn what_the_server_does_not_show_is_as_it_was_started_with() {
+        let mut spec = spec("8.0");
+        spec.settings = vec![Setting {
+            name: "quiet".into(),
+            value: "on".into(),
+        }];
+        let mut now = Document::new();
+        for wanted in settings::wanted(&spec) {
+            now.insert(wanted.row.name, wanted.value());
+        }
+        let with = |value: &str| doc! {"parsed": {"setParameter": {"quiet": value}}};
+        let told = |now: &Document, began: &Document| {
+            let (changes, waiting) = compare(&spec, now, began);
+            let changes: Vec<_> = changes
+                .into_iter()
+                .map(|(wanted, before)| (wanted.row.name, before))
+                .collect();
+            (changes, waiting.contains(&"quiet".to_owned()))
+        };
+        assert_eq!(told(&now, &with("false")), (vec![], false));
+        now.insert("quiet", false);
+        let change = vec![("quiet", Bson::Boolean(false))];
+        assert_eq!(told(&now, &with("false")), (change, false));
+        now.remove("quiet");
+        assert_eq!(told(&now, &with("false")), (vec![], true));
+        assert_eq!(told(&now, &with("true")), (vec![], false));
+        assert_eq!(told(&now, &Document::new()), (vec![], true));
+    }
 
     #[test]
     fn what_it_was_started_with_is_found_by_its_name() {

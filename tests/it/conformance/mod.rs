@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use berth_tests::stand_ins::version_named_by;
 use serde::Deserialize;
 
 /// An engine's file.
@@ -22,6 +23,8 @@ struct Suite {
     engine: String,
     /// Which version is run.
     version: String,
+    /// A variable that may name another server's program: then its version is run.
+    version_of: Option<String>,
     client: ClientWords,
     commands: Commands,
     setting: SettingWords,
@@ -94,6 +97,8 @@ fn read(plugin: &Path) -> Suite {
     let text = fs::read_to_string(&path).unwrap();
     let mut suite: Suite =
         toml::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let named = suite.version_of.as_deref().and_then(version_named_by);
+    suite.version = named.unwrap_or(suite.version);
     suite.engine = plugin.file_name().unwrap().to_str().unwrap().to_owned();
     suite
 }
