@@ -77,6 +77,9 @@ fn the_list_that_is_shipped_knows_what_programs_say() {
             "9.7",
             "mysqld  Ver 9.7.4-2 for Linux on x86_64 ((Debian))",
         ),
+        // A server of a series between two of Berth's is of neither.
+        ("mysqld", "", "mysqld  Ver 9.6.0 for Linux on x86_64"),
+        ("mysqld", "", "mysqld  Ver 9.8.0 for Linux on x86_64"),
         ("mysqld", "", "mysqld  Ver 10.11.19-MariaDB-0+deb12u1"),
         (
             "redis-server",

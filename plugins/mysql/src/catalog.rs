@@ -7,7 +7,8 @@ use berth_sdk::{Error, Result};
 use crate::names::{LONGEST_DATABASE, LONGEST_USER, OWN_DATABASES, OWN_USERS};
 use crate::{MySql, settings};
 
-/// The series that are supported for years; what comes between two of them counts as the next.
+/// The series that are supported for years. What comes between two of them is none: its data would be upgraded for good
+/// by the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Series {
     V8_0,
@@ -56,14 +57,33 @@ impl Series {
         }
     }
 
-    /// Whether a server that says this version of itself is one of the series.
+    /// Whether a server that says this version of itself is one of the series, and knows the settings that are planned for it.
     pub fn is_of(self, said: &str) -> bool {
-        let fits = match self {
-            Self::V8_0 => said.starts_with("8.0."),
-            Self::V8_4 => said.starts_with("8.4."),
-            Self::V9_7 => said.starts_with("9."),
-        };
-        fits && !said.contains("MariaDB")
+        let rest = said.strip_prefix(self.label());
+        let release = rest.and_then(|rest| {
+            let number = rest.strip_prefix('.')?;
+            let end = number.find(|c: char| !c.is_ascii_digit());
+            number[..end.unwrap_or(number.len())].parse::<u32>().ok()
+        });
+        release.is_some_and(|release| release >= self.first()) && !said.contains("MariaDB")
+    }
+
+    /// The first of its releases with which Berth works. Those of 8.0 before it do not know `innodb_redo_log_capacity`, and
+    /// do not start.
+    const fn first(self) -> u32 {
+        match self {
+            Self::V8_0 => 30,
+            Self::V8_4 | Self::V9_7 => 0,
+        }
+    }
+
+    /// What a server of it is called where another one was found.
+    pub const fn wanted(self) -> &'static str {
+        match self {
+            Self::V8_0 => "MySQL 8.0 from 8.0.30 on",
+            Self::V8_4 => "MySQL 8.4",
+            Self::V9_7 => "MySQL 9.7",
+        }
     }
 
     /// First release and end of the maker's support: 8 years for each of these series.
@@ -139,9 +159,14 @@ mod tests {
     fn another_product_is_no_version() {
         assert!(Series::V8_0.is_of("8.0.46"));
         assert!(Series::V9_7.is_of("9.7.4-2"));
-        assert!(Series::V9_7.is_of("9.8.0"));
+        for not_one in ["9.6.0", "9.8.0", "9.70.0", "9.7", "9."] {
+            assert!(!Series::V9_7.is_of(not_one), "{not_one}");
+        }
+        assert!(Series::V8_0.is_of("8.0.30") && Series::V8_0.is_of("8.0.36-0ubuntu0.22.04.1"));
+        assert!(!Series::V8_0.is_of("8.0.29"), "it lacks a setting");
+        assert!(Series::V8_4.is_of("8.4.0"));
         assert!(!Series::V8_4.is_of("8.0.46"));
-        assert!(!Series::V8_0.is_of("8.0.1-MariaDB"));
+        assert!(!Series::V8_0.is_of("8.0.40-MariaDB"));
         assert!(!Series::V9_7.is_of("11.8.6-MariaDB"));
         for not_one in ["", "8", "8.04", " 8.4", "9"] {
             assert_eq!(Series::of_label(not_one), None, "{not_one:?}");

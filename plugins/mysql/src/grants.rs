@@ -101,7 +101,11 @@ impl Rights {
         Self(bits.fold(0, |all, (bit, _)| all | 1 << bit))
     }
 
+    /// As the server writes down what was taken back.
     fn named(name: &str) -> Self {
+        if name == "GRANT" {
+            return Self(HAND_ON);
+        }
         let bit = RIGHTS.iter().position(|(_, right)| *right == name);
         Self(bit.map_or(0, |bit| 1 << bit))
     }
@@ -289,6 +293,13 @@ impl Grants {
         all.without(taken).without(Rights(HAND_ON))
     }
 
+    /// In which databases rights on all of them were taken back from it, and which.
+    pub fn taken_from(&self, account: &Account) -> impl Iterator<Item = (&str, Rights)> {
+        let all = self.taken_back.iter();
+        let its = all.filter(move |((held, _), _)| held == account);
+        its.map(|((_, database), taken)| (&**database, *taken))
+    }
+
     /// The roles of an account, and theirs.
     fn roles_of(&self, account: &Account) -> BTreeSet<&Account> {
         let mut found = BTreeSet::new();
@@ -366,6 +377,7 @@ mod tests {
         );
         let letters = format!("{}N", "Y".repeat(18));
         assert_eq!(Rights::read(&letters), Rights::ALL);
+        assert_eq!(Rights::named("GRANT").sql(), "GRANT OPTION");
         assert_eq!(
             Rights::read(&"Y".repeat(19)).permission(),
             Permission::Custom
@@ -393,6 +405,8 @@ mod tests {
         assert_eq!(grants.permission("ann", "shop"), Permission::Custom);
         let key = (account("ann"), "shop".to_owned());
         grants.taken_back.insert(key, Rights::READ);
+        assert_eq!(grants.taken_from(&account("ann")).count(), 1);
+        assert_eq!(grants.taken_from(&account("bob")).count(), 0);
         assert_eq!(grants.permission("ann", "shop"), Permission::None);
     }
 

@@ -18,7 +18,7 @@ pub fn verify(instance: &Instance, login: &Login, password: &str) -> Result<bool
         // The owner dropped the database, or took his own right to it: the password is right.
         Err(Refusal::AfterPassword) => Ok(true),
         Err(Refusal::Password) => Ok(false),
-        Err(Refusal::Other(error)) => Err(error),
+        Err(Refusal::Full(error) | Refusal::Other(error)) => Err(error),
     }
 }
 

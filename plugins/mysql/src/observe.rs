@@ -3,8 +3,10 @@
 use berth_sdk::engine::{Instance, MemberObservation, Role};
 use berth_sdk::{Error, Result};
 
+use crate::catalog::Series;
 use crate::plan::MEMBER;
-use crate::session::{OF_CLIENTS, Session, number_of, text};
+use crate::session::{OF_CLIENTS, Refusal, Session, number_of, text};
+use crate::settings;
 
 /// One answer to all questions.
 fn questions() -> String {
@@ -16,11 +18,17 @@ fn questions() -> String {
 }
 
 pub fn observe(instance: &Instance) -> Result<Vec<MemberObservation>> {
-    let mut session = match Session::superuser(instance) {
+    let mut session = match Session::try_superuser(instance) {
         Ok(session) => session,
+        // It serves so many that nobody can ask it more.
+        Err(Refusal::Full(_)) => return Ok(vec![full(instance)?]),
         // It starts, stops, recovers or hangs: a fact about the member, not a failure of looking at it.
-        Err(Error::RetryAfter(_)) => return Ok(vec![MemberObservation::silent(MEMBER)]),
-        Err(error) => return Err(error),
+        Err(Refusal::Other(Error::RetryAfter(_))) => {
+            return Ok(vec![MemberObservation::silent(MEMBER)]);
+        }
+        Err(refusal @ (Refusal::Password | Refusal::AfterPassword | Refusal::Other(_))) => {
+            return Err(refusal.of_superuser());
+        }
     };
     let row = session.row("looking at the server", &questions());
     session.close();
@@ -36,6 +44,18 @@ pub fn observe(instance: &Instance) -> Result<Vec<MemberObservation>> {
         connections: number_of(&row, 3)?,
         version: exact_version(text(&row, 0)?).to_owned(),
     }])
+}
+
+/// A server that is ready, of which nothing else is known than how many it lets in.
+fn full(instance: &Instance) -> Result<MemberObservation> {
+    let all = settings::in_force(&instance.spec, Series::of(instance)?);
+    let most = all.iter().find(|(name, _)| *name == "max_connections");
+    let connections = most.and_then(|(_, value)| value.parse().ok());
+    Ok(MemberObservation {
+        ready: true,
+        connections: connections.unwrap_or_default(),
+        ..MemberObservation::silent(MEMBER)
+    })
 }
 
 /// Distributions add their own words: `9.7.4-2`, `8.0.36-0ubuntu0.22.04.1`.

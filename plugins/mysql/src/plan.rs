@@ -161,6 +161,8 @@ fn configuration(spec: &Spec, series: Series) -> String {
         ("skip_log_bin", "ON"),
         // The kernel has few of these requests for all instances of a machine together.
         ("innodb_use_native_aio", "OFF"),
+        // Of several, the pool is rounded up to a chunk for each, which a node may not have.
+        ("innodb_buffer_pool_instances", "1"),
         ("key_buffer_size", "1048576"),
         ("default_time_zone", "+00:00"),
         ("log_timestamps", "UTC"),

@@ -70,23 +70,41 @@ pub enum Refusal {
     Password,
     /// The password was accepted, and the login refused for another reason.
     AfterPassword,
+    /// The server was reached, and all its connections or the user's are in use.
+    Full(Error),
     Other(Error),
+}
+
+impl Refusal {
+    /// Where the superuser was refused.
+    pub fn of_superuser(self) -> Error {
+        match self {
+            Self::Password | Self::AfterPassword => {
+                Error::failed("the server does not accept the superuser's password")
+            }
+            Self::Full(error) | Self::Other(error) => error,
+        }
+    }
 }
 
 impl Session {
     /// As superuser.
     pub fn superuser(instance: &Instance) -> Result<Self> {
-        let password = instance
-            .secret(SUPERUSER_SECRET)
-            .ok_or_else(|| Error::failed("the superuser's password is not known to Berth"))?;
-        let mut session =
-            Self::login(instance, SUPERUSER, password, None).map_err(|refusal| match refusal {
-                Refusal::Password | Refusal::AfterPassword => {
-                    Error::failed("the server does not accept the superuser's password")
-                }
-                Refusal::Other(error) => error,
-            })?;
-        session.run("beginning a session", OPTIONS)?;
+        Self::try_superuser(instance).map_err(Refusal::of_superuser)
+    }
+
+    /// The same, for whoever knows what to make of a refusal.
+    pub fn try_superuser(instance: &Instance) -> Result<Self, Refusal> {
+        let unknown = || {
+            Refusal::Other(Error::failed(
+                "the superuser's password is not known to Berth",
+            ))
+        };
+        let password = instance.secret(SUPERUSER_SECRET).ok_or_else(unknown)?;
+        let mut session = Self::login(instance, SUPERUSER, password, None)?;
+        session
+            .run("beginning a session", OPTIONS)
+            .map_err(Refusal::Other)?;
         Ok(session)
     }
 
@@ -189,6 +207,9 @@ fn refusal(error: &Failure) -> Refusal {
         }
         // The server looks at the database only after the password.
         number::BAD_DB | number::DBACCESS_DENIED => Refusal::AfterPassword,
+        number::CON_COUNT | number::TOO_MANY_USER_CONNECTIONS | number::USER_LIMIT_REACHED => {
+            Refusal::Full(failure("logging in", error))
+        }
         _ => Refusal::Other(failure("logging in", error)),
     }
 }
@@ -252,6 +273,10 @@ mod tests {
         let of = |number| refusal(&Failure::Server(number, String::new()));
         assert!(matches!(of(number::ACCESS_DENIED), Refusal::Password));
         assert!(matches!(of(number::BAD_DB), Refusal::AfterPassword));
-        assert!(matches!(of(number::CON_COUNT), Refusal::Other(_)));
+        for full in [number::CON_COUNT, 1203, 1226] {
+            let passes = matches!(of(full), Refusal::Full(Error::RetryAfter(_)));
+            assert!(passes, "{full}");
+        }
+        assert!(matches!(of(number::SERVER_SHUTDOWN), Refusal::Other(_)));
     }
 }

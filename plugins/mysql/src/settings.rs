@@ -7,7 +7,7 @@ use berth_sdk::types::{FieldProblem, Spec};
 
 use crate::catalog::Series;
 use crate::settings_table::TABLE;
-use crate::sizing;
+use crate::sizing::{self, CHUNK};
 
 const MIB: u64 = 1 << 20;
 
@@ -109,18 +109,22 @@ fn value_of(settings: &[(&str, String)], name: &str) -> String {
     found.map(|(_, value)| value.clone()).unwrap_or_default()
 }
 
-/// The server takes its buffer pool when it starts, and does not start without.
+/// The server takes its buffer pool when it starts, and does not start without. It takes whole chunks.
 fn too_much_memory(spec: &Spec, series: Series) -> Option<FieldProblem> {
     let all = in_force(spec, series);
     let bytes = |name: &str| value_of(&all, name).parse::<u64>().unwrap_or(0);
-    let pool = bytes("innodb_buffer_pool_size").saturating_add(bytes("innodb_log_buffer_size"));
+    let pool = bytes("innodb_buffer_pool_size").div_ceil(CHUNK);
+    let taken = pool
+        .saturating_mul(CHUNK)
+        .saturating_add(bytes("innodb_log_buffer_size"));
     let most = spec.node.memory_bytes / 10 * 8;
-    (pool > most).then(|| {
+    (taken > most).then(|| {
         FieldProblem::new(
             "innodb_buffer_pool_size",
             "makes the server take more memory when it starts than its node has to give",
             format!(
-                "at most {} MB together with innodb_log_buffer_size",
+                "rounded up to a multiple of {} MB, at most {} MB together with innodb_log_buffer_size",
+                CHUNK / MIB,
                 most / MIB
             ),
         )
@@ -176,6 +180,15 @@ mod tests {
         assert_eq!(
             fields(&chosen(&[("innodb_buffer_pool_size", "2048")])),
             [""; 0]
+        );
+        // 25 chunks fit; the next number comes to 26, which do not.
+        assert_eq!(
+            fields(&chosen(&[("innodb_buffer_pool_size", "3200")])),
+            [""; 0]
+        );
+        assert_eq!(
+            fields(&chosen(&[("innodb_buffer_pool_size", "3201")])),
+            ["innodb_buffer_pool_size"]
         );
         assert_eq!(
             fields(&chosen(&[("innodb_buffer_pool_size", "4000")])),

@@ -11,7 +11,7 @@ const MIB: u64 = 1 << 20;
 const MEMORY_PER_CONNECTION: u64 = 12 * MIB;
 
 /// In what steps the buffer pool grows (manual 17.8.3.1).
-const CHUNK: u64 = 128 * MIB;
+pub const CHUNK: u64 = 128 * MIB;
 
 /// The smallest node that there may be.
 pub fn smallest() -> Spec {

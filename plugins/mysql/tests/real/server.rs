@@ -35,7 +35,7 @@ pub fn program() -> Option<Program> {
     let label = match said.split_once("Ver ").expect("a version").1 {
         text if text.starts_with("8.0.") => "8.0",
         text if text.starts_with("8.4.") => "8.4",
-        text if text.starts_with("9.") => "9.7",
+        text if text.starts_with("9.7.") => "9.7",
         other => panic!("Berth knows no MySQL {other}"),
     };
     Some(Program {

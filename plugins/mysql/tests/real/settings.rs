@@ -3,8 +3,9 @@
 use berth_plugin_mysql::MySql;
 use berth_sdk::engine::settings::Settings;
 use berth_sdk::engine::users::Users;
-use berth_sdk::engine::{Catalog, SettingSchema, SettingType};
+use berth_sdk::engine::{Catalog, Provisioning, SettingSchema, SettingType};
 use berth_sdk::types::Error;
+use berth_sdk_testing::Signal;
 
 use crate::server::Server;
 use crate::users::PASSWORD;
@@ -61,6 +62,7 @@ pub fn live(server: &mut Server) {
 
     one_that_is_refused_changes_nothing(server);
     callers_limits_are_not_berths(server);
+    one_without_a_connection_left_is_there(server);
     another_way_to_log_in(server, &schemas);
 }
 
@@ -188,6 +190,34 @@ fn callers_limits_are_not_berths(server: &mut Server) {
     });
     server.configure(&[]);
     MySql::reload(server.instance.clone()).expect("a reload");
+}
+
+/// Nobody gets in, Berth neither, and the clients that are there are served.
+fn one_without_a_connection_left_is_there(server: &mut Server) {
+    let planned = server.ask("SELECT @@global.max_connections");
+    let asked = &*server;
+    let password = asked.secret("app");
+    let seen = std::thread::scope(|scope| {
+        let hold = || asked.try_ask("app_user", &password, "SELECT SLEEP(60)");
+        let held = [scope.spawn(hold), scope.spawn(hold)];
+        let there =
+            "SELECT COUNT(*) FROM information_schema.processlist WHERE info = 'SELECT SLEEP(60)'";
+        while asked.ask(there) != "2" {
+            assert!(held.iter().all(|it| !it.is_finished()), "one ended early");
+        }
+        // One more is let in for an administrator, and there is one more already.
+        asked.ask("SET GLOBAL max_connections = 1");
+        let seen = MySql::observe(asked.instance.clone());
+        let refused = MySql::list_users(asked.instance.clone());
+        asked.send(Signal::SIGKILL);
+        assert!(matches!(refused, Err(Error::RetryAfter(_))), "{refused:?}");
+        seen.expect("an observation")
+    });
+    server.reap();
+    assert!(seen[0].ready, "it is there");
+    assert_eq!(seen[0].connections.to_string(), planned);
+    server.run();
+    server.bootstrap();
 }
 
 /// Where the series has it.

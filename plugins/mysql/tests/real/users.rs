@@ -2,7 +2,7 @@
 
 use berth_plugin_mysql::MySql;
 use berth_sdk::engine::Provisioning;
-use berth_sdk::engine::users::{Permission, Users};
+use berth_sdk::engine::users::{Permission, User, Users};
 use berth_sdk::types::Error;
 
 use crate::server::Server;
@@ -14,6 +14,9 @@ pub fn live(server: &Server) {
     server.ask("SET GLOBAL log_output = 'TABLE'; SET GLOBAL general_log = ON");
     come_and_go(server);
     made_in_sql(server);
+    what_admins_may_is_mended(server);
+    admins_never_may_more(server);
+    the_first_user_is_no_role(server);
     nobody_hides(server);
     who_is_called_as_berth_is_not_berth(server);
     berths_own_limit_is_kept(server);
@@ -131,6 +134,101 @@ fn made_in_sql(server: &Server) {
     MySql::delete_user(it(), "eve".into()).expect("a removal");
     server.bootstrap();
     assert!(names(server)[0].1, "the first user is an admin again");
+}
+
+/// Whatever was changed of what the role of admins may, it is what it was.
+fn what_admins_may_is_mended(server: &Server) {
+    let shown = || {
+        let said = server.ask("SHOW GRANTS FOR _rdb_superadmin");
+        let words = said.split([' ', ',', '\n']).map(str::to_owned);
+        let mut words: Vec<_> = words.collect();
+        words.sort_unstable();
+        words
+    };
+    let whole = shown();
+    // What a call that was cut off left.
+    server.ask("CREATE ROLE '_rdb_bounds_999999999'@'localhost'");
+    assert_eq!(names(server), [("app_user".to_owned(), true)]);
+    for broken in [
+        "REVOKE CREATE USER ON *.* FROM _rdb_superadmin",
+        "REVOKE SELECT ON *.* FROM _rdb_superadmin",
+        "REVOKE XA_RECOVER_ADMIN ON *.* FROM _rdb_superadmin",
+        "REVOKE GRANT OPTION ON *.* FROM _rdb_superadmin",
+        "REVOKE SELECT ON real_one.* FROM _rdb_superadmin",
+        "REVOKE GRANT OPTION ON real_one.* FROM _rdb_superadmin",
+        "REVOKE SELECT ON sys.* FROM _rdb_superadmin",
+        // What an earlier build left when it was cut off.
+        "GRANT SELECT ON mysql.* TO _rdb_superadmin",
+        "GRANT INSERT ON sys.* TO _rdb_superadmin",
+    ] {
+        server.ask(broken);
+        assert_ne!(shown(), whole, "{broken}");
+        made_admin_again(server).expect("a change");
+        assert_eq!(shown(), whole, "{broken}");
+    }
+    let left = "SELECT COUNT(*) FROM mysql.user WHERE LOCATE('_rdb_bounds_', User) = 1";
+    assert_eq!(server.ask(left), "0");
+}
+
+fn made_admin_again(server: &Server) -> Result<User, Error> {
+    MySql::change_user(server.instance.clone(), "app_user".into(), None, Some(true))
+}
+
+/// While the role of admins is mended it has no right on all databases that counts in the server's own.
+fn admins_never_may_more(server: &Server) {
+    server.ask(WATCH);
+    let looks = "SELECT COUNT(*) FROM real_one.looks";
+    let (seen, mended) = std::thread::scope(|scope| {
+        let watching = scope.spawn(|| server.ask("CALL real_one.watch()"));
+        while server.ask(looks) == "0" {
+            assert!(!watching.is_finished(), "nobody looks");
+        }
+        let broken = [
+            "ALTER USER _rdb_superadmin ACCOUNT UNLOCK",
+            "REVOKE ALL ON *.* FROM _rdb_superadmin",
+            "DROP ROLE _rdb_superadmin",
+        ];
+        let broken = broken.iter().cycle().take(6);
+        let mended: Vec<_> = broken
+            .map(|sql| {
+                server.ask(sql);
+                made_admin_again(server)
+            })
+            .collect();
+        server.ask("DELETE FROM real_one.looks");
+        (watching.join().expect("no panic"), mended)
+    });
+    for user in mended {
+        assert!(user.expect("a change").admin);
+    }
+    assert_eq!(seen, "0", "so often it was too wide");
+    server.ask("DROP PROCEDURE real_one.watch; DROP TABLE real_one.looks");
+}
+
+/// Looks at the role all the time while there is a row in its table, and says how often the role had no bounds.
+const WATCH: &str = r#"CREATE TABLE real_one.looks (x INT);
+DELIMITER //
+CREATE PROCEDURE real_one.watch() BEGIN
+  DECLARE wide INT DEFAULT 0;
+  DECLARE till DATETIME DEFAULT SYSDATE() + INTERVAL 5 MINUTE;
+  INSERT INTO real_one.looks VALUES (1);
+  WHILE SYSDATE() < till AND EXISTS (SELECT 1 FROM real_one.looks) DO
+    SET wide = wide + (SELECT COUNT(*) FROM mysql.user WHERE User = '_rdb_superadmin' AND Select_priv = 'Y'
+      AND COALESCE(CAST(User_attributes AS CHAR), '') NOT LIKE '%"mysql"%');
+  END WHILE;
+  SELECT wide;
+END//
+"#;
+
+/// Somebody dropped it and made a role of its name: it is a user again, with the password that was asked for.
+fn the_first_user_is_no_role(server: &Server) {
+    server.ask("DROP USER app_user; CREATE ROLE app_user");
+    assert!(names(server).is_empty());
+    server.bootstrap();
+    assert_eq!(names(server), [("app_user".to_owned(), true)]);
+    server
+        .try_ask("app_user", &server.secret("app"), "USE real_one")
+        .expect("its database");
 }
 
 /// Whatever an admin calls an account that somebody can log in as, it is shown and can be removed; what Berth needs stays.
