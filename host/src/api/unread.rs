@@ -62,10 +62,10 @@ impl Unread {
             return;
         }
         // One that does not arrive in time is closed upon, as it deserves.
-        let _ = timeout(time, self.to_its_end(most)).await;
+        let _ = timeout(time, self.read_on(most)).await;
     }
 
-    async fn to_its_end(mut self, most: u64) {
+    async fn read_on(mut self, most: u64) {
         let mut read = 0;
         while let Some(Ok(frame)) = poll_fn(|cx| Pin::new(&mut self).poll_frame(cx)).await {
             read += frame.data_ref().map_or(0, |bytes| bytes.len() as u64);
