@@ -88,8 +88,11 @@ impl Info {
         self.field("loading") != "0"
     }
 
+    /// The server takes what it reckons as its own from what it uses. Where that is more, as in one that is all but empty,
+    /// the number wraps around.
     pub fn data_bytes(&self) -> Result<u64> {
-        self.number("used_memory_dataset")
+        let bytes = self.number("used_memory_dataset")?;
+        Ok(i64::try_from(bytes).map_or(0, |_| bytes))
     }
 
     fn member(&self, name: &str) -> Result<MemberObservation> {
@@ -255,5 +258,7 @@ mod tests {
             .unwrap();
         assert_eq!(seen.version, "8.0.1");
         assert!(info("role:master").member("node-0").is_err());
+        let empty = base.replace("dataset:7", "dataset:18446744073709520456");
+        assert_eq!(info(&empty).member("node-0").unwrap().data_bytes, 0);
     }
 }
