@@ -289,8 +289,8 @@ async fn what_was_acknowledged_survives_a_kill_and_no_commit_is_half() {
 
 #[tokio::test]
 async fn so_many_commits_wait_for_a_disk_that_hangs_and_no_more() {
-    let at = tempfile::tempdir().unwrap();
-    let store = Sled::open(&at.path().join("store")).unwrap();
+    let directory = Directory::new();
+    let store = Sled::open(directory.path()).unwrap();
     let commits = (0..3 * MOST_WAITING).map(|i| store.commit(put(&format!("k/{i}"), vec![1])));
     let mut waiting = Vec::new();
     let mut refused = 0;
