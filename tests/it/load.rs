@@ -8,7 +8,7 @@ use std::process::Stdio;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use berth_tests::mysql::mysql_binary;
+use berth_tests::mysql::{self, mysql_binary};
 use berth_tests::real::{DataDir, Host};
 use berth_tests::{not_tried, wait_for};
 use serde_json::{Value, json};
@@ -33,7 +33,7 @@ async fn mysql_serves_while_users_databases_and_settings_change() {
     }
     let data = DataDir::new();
     let host = Host::start(&data).await;
-    let made = json!({ "db_type": "mysql", "version": "9.7" });
+    let made = json!({ "db_type": "mysql", "version": mysql::version() });
     let id = running(&host, "loaded", made).await;
     let given = credentials(&host, &id).await;
     let path = path(&host, "loaded").await;

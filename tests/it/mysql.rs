@@ -7,7 +7,7 @@ use std::process::Stdio;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use berth_tests::mysql::{mysql, mysql_binary, mysql_with};
+use berth_tests::mysql::{self, mysql, mysql_binary, mysql_with};
 use berth_tests::real::{DataDir, Host, berth_binary};
 use berth_tests::{not_tried, wait_for};
 use serde_json::{Value, json};
@@ -73,8 +73,9 @@ async fn the_second_dialect_rules_users_databases_privileges_and_settings() {
     }
     let data = DataDir::new();
     let host = Host::start(&data).await;
+    let engine = format!("MySQL-{}", mysql::version());
     let wanted = json!({
-        "name": "ruled", "engine": "MySQL-9.7", "node_type": "db-s-1vcpu-1gb", "is_ha_cluster": false,
+        "name": "ruled", "engine": engine, "node_type": "db-s-1vcpu-1gb", "is_ha_cluster": false,
         "disable_backup": true, "user_name": "owner", "password": PASSWORD,
         "volume_type": "lssd", "volume_size": 10_000_000_000_u64,
         "init_settings": [{ "name": "lower_case_table_names", "value": "1" }],
@@ -84,7 +85,7 @@ async fn the_second_dialect_rules_users_databases_privileges_and_settings() {
     assert_eq!(status, 200, "{made}");
     let path = format!("{all}/{}", made["id"].as_str().unwrap());
     let shown = ready(&host, &path).await;
-    assert_eq!(shown["engine"], "MySQL-9.7");
+    assert_eq!(shown["engine"], engine);
     let owner = login(&shown, "owner", "information_schema");
     assert_eq!(
         mysql(&owner, "SELECT @@lower_case_table_names").unwrap(),
@@ -113,6 +114,7 @@ async fn kills_at_random_moments_lose_nothing_and_leave_nothing() {
         body: |name| {
             let mut wanted = body(name);
             wanted["db_type"] = "mysql".into();
+            wanted["version"] = mysql::version().into();
             wanted
         },
         is_served: |credentials| mysql(credentials, "SELECT 1").is_ok(),
@@ -310,7 +312,7 @@ fn nothing_secret_is_shown(data: &DataDir, given: &Value) {
 async fn running(host: &Host, name: &str) -> String {
     let mut wanted = body(name);
     wanted["db_type"] = "mysql".into();
-    wanted["version"] = "9.7".into();
+    wanted["version"] = mysql::version().into();
     wanted["region"] = "fr-par".into();
     let created = host.post("/api/v1/databases", &wanted).await.expect(201);
     let id = created["id"].as_str().unwrap().to_owned();

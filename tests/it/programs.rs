@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use berth::runtime::Programs;
 use berth_tests::real::{DataDir, Host};
+use berth_tests::servers::installed;
 use berth_tests::{not_tried, wait_for};
 use serde_json::{Value, json};
 
@@ -116,15 +117,7 @@ async fn verb(host: &Host, id: &str, verb: &str) {
 }
 
 fn server(version: &str) -> Option<PathBuf> {
-    let home = std::env::var("HOME").unwrap_or_default();
-    let folders = [
-        "/opt/berth/servers".to_owned(),
-        format!("{home}/.local/share/berth/servers"),
-    ];
-    let mut places = folders
-        .iter()
-        .map(|folder| Path::new(folder).join(format!("redis/{version}/usr/bin/redis-server")));
-    places.find(|path| path.exists())
+    installed(&format!("redis/{version}/usr/bin/redis-server"))
 }
 
 /// Every file of the only instance's volume, with what is in it.

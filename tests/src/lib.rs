@@ -7,6 +7,7 @@ pub mod hostile;
 pub mod mysql;
 pub mod node;
 pub mod real;
+pub mod servers;
 mod skip;
 pub mod stand_ins;
 pub mod wait;

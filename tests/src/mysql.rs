@@ -1,27 +1,25 @@
 //! MySQL's own client, unmodified, as the project's script installs it.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use serde_json::Value;
 
-/// The newest client that is installed; none on a machine that has no MySQL.
+use crate::servers::{MYSQLD, installed, named_by, version_named_by};
+
+/// What the project's script installs.
+const INSTALLED: &str = "9.7";
+
+/// The version that runs in the tests.
+pub fn version() -> String {
+    version_named_by(MYSQLD).unwrap_or_else(|| INSTALLED.to_owned())
+}
+
+/// The client beside the server that runs in the tests, or the one that is installed; none on a machine that has no MySQL.
 pub fn mysql_binary() -> Option<PathBuf> {
-    let home = std::env::var("HOME").unwrap_or_default();
-    let mut found: Vec<_> = [
-        "/opt/berth/servers".to_owned(),
-        format!("{home}/.local/share/berth/servers"),
-    ]
-    .iter()
-    .filter_map(|base| fs::read_dir(Path::new(base).join("mysql")).ok())
-    .flatten()
-    .flatten()
-    .map(|version| version.path().join("usr/bin/mysql"))
-    .filter(|path| path.exists())
-    .collect();
-    found.sort();
-    found.pop()
+    let beside = named_by(MYSQLD).map(|server| server.with_file_name("mysql"));
+    let beside = beside.filter(|path| path.exists());
+    beside.or_else(|| installed(&format!("mysql/{INSTALLED}/usr/bin/mysql")))
 }
 
 /// Run SQL over TLS with these credentials, as a database's are shown.

@@ -12,7 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use crate::{compiled, stand_ins, wait_for};
+use crate::{compiled, servers, wait_for};
 
 /// A data directory of its own. Dropping it ends every process that still belongs to it.
 pub struct DataDir {
@@ -269,11 +269,9 @@ impl Host {
         let mut command = Command::new(binary);
         command.arg("serve");
         // A test that has a configuration of its own says there what it needs.
-        if !more.contains(&"--config")
-            && let Some(programs) = stand_ins::programs()
-        {
-            let path = data.path().join("stand-ins.toml");
-            fs::write(&path, programs).expect("a configuration");
+        if !more.contains(&"--config") {
+            let path = data.path().join("servers.toml");
+            fs::write(&path, servers::programs()).expect("a configuration");
             command.arg("--config").arg(path);
         }
         let child = command

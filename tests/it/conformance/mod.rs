@@ -6,12 +6,13 @@ mod again;
 mod client;
 mod live;
 mod pure;
+mod secrets;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use berth_tests::stand_ins::version_named_by;
+use berth_tests::servers::version_named_by;
 use serde::Deserialize;
 
 /// An engine's file.

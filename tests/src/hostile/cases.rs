@@ -56,6 +56,11 @@ use Attack::{
 pub const CASES: &[Case] = &[
     // Time, memory, and ends.
     case("endless loop", Validate("spin"), "did not answer within"),
+    case(
+        "hashes without end",
+        Validate("hash"),
+        "did not answer within",
+    ),
     case("endless sleep", Validate("sleep"), "did not answer within"),
     case("unbounded memory", Validate("allocate"), "MiB of memory"),
     case("recursion without end", Validate("recurse"), "crashed"),
