@@ -84,15 +84,7 @@ async fn kills_at_random_moments_lose_nothing_and_leave_nothing() {
 }
 
 pub async fn rounds(ledger: &Ledger) {
-    some_rounds(ledger, setting("BERTH_KILL_ROUNDS", 10)).await;
-}
-
-/// A part of them: for what takes longer, and is the same otherwise.
-pub async fn few_rounds(ledger: &Ledger) {
-    some_rounds(ledger, setting("BERTH_KILL_ROUNDS", 10).div_ceil(4)).await;
-}
-
-async fn some_rounds(ledger: &Ledger, rounds: u64) {
+    let rounds = setting("BERTH_KILL_ROUNDS", 10);
     let seed = setting("BERTH_KILL_SEED", 20_241_121);
     let mut random = StdRng::seed_from_u64(seed);
     let data = DataDir::new();

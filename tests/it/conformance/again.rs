@@ -10,8 +10,10 @@ use berth::runtime::{Plugins, Runtime, RuntimeConfig};
 use berth::store::{Repo, Sled};
 use berth_tests::real::{DataDir, plugins_dir};
 
-/// In the place of the host, which must not run, with its store and its plugins.
-pub async fn bootstrap_twice(data: &DataDir, uuid: &str) {
+use super::secrets::Kept;
+
+/// In the place of the host, which must not run, with its store and its plugins. What the host keeps of the instance.
+pub async fn bootstrap_twice(data: &DataDir, uuid: &str) -> Kept {
     let directory = data.path();
     let store = Sled::open(&directory.join("store")).unwrap();
     let key = directory.join("seal.key");
@@ -30,5 +32,9 @@ pub async fn bootstrap_twice(data: &DataDir, uuid: &str) {
     let context = instance_context(&repo, &plugins, &instance).await.unwrap();
     for _ in 0..2 {
         engine.bootstrap(&context).await.unwrap();
+    }
+    Kept {
+        secrets: repo.secrets(instance.id).await.unwrap(),
+        plan: repo.workload(instance.id).await.unwrap().unwrap(),
     }
 }

@@ -61,10 +61,11 @@ async fn bootstrapped_again(mut host: Host, data: &DataDir, id: &str) -> Host {
     let uuid = uuid(&host, "conformance").await;
     let before = seen(&host, &uuid).await;
     host.kill9();
-    bootstrap_twice(data, &uuid).await;
+    let kept = bootstrap_twice(data, &uuid).await;
     let host = Host::start(data).await;
     host.wait_status(id, "running").await;
     assert_eq!(seen(&host, &uuid).await, before);
+    kept.stands_nowhere(data);
     host
 }
 
