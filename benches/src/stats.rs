@@ -33,6 +33,14 @@ impl Samples {
         self.quantile(0.5)
     }
 
+    /// What these take longer than the others, of pairs that were taken one after the other: a machine's good and bad
+    /// moments are in both.
+    pub fn beyond(&self, others: &Self) -> Duration {
+        let pairs = self.0.iter().zip(&others.0);
+        let more = pairs.map(|(these, those)| these.saturating_sub(*those));
+        Self(more.collect()).median()
+    }
+
     pub fn quantile(&self, share: f64) -> Duration {
         let mut sorted = self.0.clone();
         sorted.sort();

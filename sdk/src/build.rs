@@ -77,6 +77,9 @@ impl SecretRequest {
         }
     }
 
+    /// Days of a certificate that is to last as long as its instance may: nothing renews one by itself yet.
+    pub const LASTING: u32 = 3650;
+
     /// A private CA and a certificate for the endpoints, valid for this many days.
     pub fn certificate(name: impl Into<String>, days: u32) -> Self {
         Self {

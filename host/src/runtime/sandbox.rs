@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use berth_bindings::engine::berth::plugin::log as log_interface;
+use berth_bindings::engine::berth::plugin::{hashing as hashing_interface, log as log_interface};
 use berth_bindings::sockets::wasi::sockets::{tcp, tcp_create_socket};
 use berth_bindings::target::berth::plugin::{
     files as files_interface, process as process_interface,
@@ -21,6 +21,7 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use super::capability::files::Files;
+use super::capability::hashing::Hashing;
 use super::capability::log::Log;
 use super::capability::process::Process;
 use super::clocks::Clocks;
@@ -116,6 +117,7 @@ pub(super) struct State {
     tail: Tail,
     sockets: Sockets,
     pub(super) log: Log,
+    hashing: Hashing,
     files: Files,
     process: Process,
 }
@@ -145,6 +147,10 @@ impl Sandbox {
         log_interface::add_to_linker::<State, HasSelf<Log>>(&mut linker, |state| {
             state.limiter.count_call();
             &mut state.log
+        })?;
+        hashing_interface::add_to_linker::<State, HasSelf<Hashing>>(&mut linker, |state| {
+            state.limiter.count_call();
+            &mut state.hashing
         })?;
         for capability in granted {
             match capability {
@@ -187,6 +193,7 @@ impl Sandbox {
             tail: Tail::default(),
             sockets: Sockets::new(scope.network),
             log,
+            hashing: Hashing,
             files: Files { scope: scope.files },
             process: Process {
                 scope: scope.process,

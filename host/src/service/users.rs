@@ -67,11 +67,13 @@ impl Control {
             refuse(checked.and_then(Result::err).into_iter().collect())?;
             let users = talk.users()?;
             let id = talk.instance.id;
-            let login = talk.engine.first_login(id, &talk.instance.spec).await?;
-            let first = login.user.as_ref() == Some(&name);
-            let Some(password) = password.filter(|_| first) else {
+            let Some(password) = password else {
                 return users.change_user(&talk.context, &name, &change).await;
             };
+            let login = talk.engine.first_login(id, &talk.instance.spec).await?;
+            if login.user.as_ref() != Some(&name) {
+                return users.change_user(&talk.context, &name, &change).await;
+            }
             let repo = control.repo();
             // One that an earlier call left is outdated by this one, whether the server took it or not.
             repo.drop_pending_secret(id, &login.secret).await?;

@@ -30,9 +30,6 @@ const KEY_FILE: &str = "members.key";
 const CERTIFICATE_FILE: &str = "server.pem";
 const AUTHORITY_FILE: &str = "ca.pem";
 
-/// A certificate lives as long as an instance may: nothing renews it on its own yet.
-const CERTIFICATE_DAYS: u32 = 3650;
-
 /// It makes a checkpoint.
 const STOP_GRACE_MS: u32 = 90_000;
 
@@ -46,7 +43,7 @@ pub fn workload(spec: &Spec) -> Workload {
             SecretRequest::password(KEY_SECRET, 96),
             SecretRequest::password(SUPERUSER_SECRET, 48),
             SecretRequest::password(USER_SECRET, 32),
-            SecretRequest::certificate(CERTIFICATE, CERTIFICATE_DAYS),
+            SecretRequest::certificate(CERTIFICATE, SecretRequest::LASTING),
         ],
     }
 }

@@ -3,9 +3,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use pbkdf2::hmac::{Hmac, KeyInit, Mac};
-use pbkdf2::pbkdf2_hmac_array;
-use pbkdf2::sha2::{Digest, Sha256};
+use berth_sdk::scram::{Key, Salted, keyed};
 
 /// No channel binding, no other identity.
 const HEADER: &str = "n,,";
@@ -28,7 +26,7 @@ pub struct Beginning {
 /// After it.
 pub struct Proof {
     message: String,
-    signature: [u8; 32],
+    signature: Key,
 }
 
 impl Beginning {
@@ -56,17 +54,15 @@ impl Beginning {
         if !longer || !ROUNDS.contains(&rounds) {
             return Err(Untrue);
         }
-        // As the server does when it is told a password: what cannot be prepared is taken as it is.
-        let prepared = stringprep::saslprep(password).unwrap_or(password.into());
-        let salted = pbkdf2_hmac_array::<Sha256, 32>(prepared.as_bytes(), &salt, rounds);
+        let salted = Salted::of(password, &salt, rounds).map_err(|_| Untrue)?;
         let bare = format!("{BINDING},r={nonce}");
         let all = format!("{},{answer},{bare}", self.bare);
-        let key = keyed(&salted, b"Client Key");
-        let signature = keyed(&Sha256::digest(key).into(), all.as_bytes());
+        let key = salted.client_key();
+        let signature = keyed(&salted.stored_key(), all.as_bytes());
         let proof: Vec<u8> = key.iter().zip(signature).map(|(a, b)| a ^ b).collect();
         Ok(Proof {
             message: format!("{bare},p={}", STANDARD.encode(proof)),
-            signature: keyed(&keyed(&salted, b"Server Key"), all.as_bytes()),
+            signature: keyed(&salted.server_key(), all.as_bytes()),
         })
     }
 }
@@ -93,12 +89,6 @@ fn field<'a>(message: &'a str, name: &str) -> Result<&'a str, Untrue> {
     fields
         .find_map(|field| field.strip_prefix(name))
         .ok_or(Untrue)
-}
-
-fn keyed(key: &[u8; 32], text: &[u8]) -> [u8; 32] {
-    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
-    mac.update(text);
-    mac.finalize().into_bytes().into()
 }
 
 #[cfg(test)]

@@ -30,9 +30,6 @@ const SUPERUSER_FILE: &str = "superuser.sql";
 /// How many sessions Berth's own account may have. Several calls come at once.
 pub const OWN_CONNECTIONS: u32 = 100_000;
 
-/// A certificate lives as long as an instance may: nothing renews it on its own yet.
-const CERTIFICATE_DAYS: u32 = 3650;
-
 /// What changed in memory is written out, which takes a while on a large server.
 const STOP_GRACE_MS: u32 = 60_000;
 
@@ -44,7 +41,7 @@ pub fn workload(spec: &Spec, series: Series) -> Workload {
         secrets: vec![
             SecretRequest::password(SUPERUSER_SECRET, 48),
             SecretRequest::password(USER_SECRET, 32),
-            SecretRequest::certificate(CERTIFICATE, CERTIFICATE_DAYS),
+            SecretRequest::certificate(CERTIFICATE, SecretRequest::LASTING),
         ],
     }
 }

@@ -8,6 +8,7 @@ use berth_sdk::engine::users::Permission;
 use berth_sdk::server::another_program;
 use berth_sdk::{Error, Result};
 use postgres_protocol::escape::{escape_identifier, escape_literal};
+use tokio_postgres::SimpleQueryRow;
 
 use crate::plan::USER_SECRET;
 use crate::scram::{self, verifier};
@@ -54,10 +55,38 @@ pub async fn prepared(instance: &Instance) -> Result<Session> {
     }
 }
 
+/// The same, and the rows that its first statements give, which keep nothing that they change. Both are in one message,
+/// because logging in takes long enough.
+pub async fn asked(
+    instance: &Instance,
+    doing: &str,
+    sql: &str,
+) -> Result<(Session, Vec<SimpleQueryRow>)> {
+    let session = Session::superuser(instance, MAINTENANCE).await?;
+    let found = session.rows(doing, &format!("{}; {sql}", marks())).await;
+    let mut rows = found.into_iter().flatten();
+    if rows.next().is_some_and(|marks| is_prepared(&marks)) {
+        return Ok((session, rows.collect()));
+    }
+    // It lacks something, or what it began failed.
+    session.close().await;
+    let session = prepared(instance).await?;
+    match session.rows(doing, sql).await {
+        Ok(rows) => Ok((session, rows)),
+        Err(error) => {
+            session.close().await;
+            Err(error)
+        }
+    }
+}
+
+fn is_prepared(marks: &SimpleQueryRow) -> bool {
+    ["ready", "quick"].map(|mark| marks.get(mark)) == [Some("t"); 2]
+}
+
 async fn prepare(session: &Session, instance: &Instance) -> Result<()> {
     let marks = session.row("looking for what is there", &marks()).await?;
-    let is = |column| marks.as_ref().and_then(|row| row.get(column)) == Some("t");
-    if is("ready") && is("quick") {
+    if marks.as_ref().is_some_and(is_prepared) {
         return Ok(());
     }
     let found = Found::look(session, instance).await?;
@@ -198,14 +227,13 @@ fn existing(user: &str, database: &str) -> String {
     )
 }
 
-/// Whether `manage` and `quicken` were done once. The tables themselves, for what a new session reads of its server's
-/// catalogue to plan with a view is most of what this takes.
+/// Whether `manage` and `quicken` were done once. The tables themselves and no join, for what a new session reads of its
+/// server's catalogue to plan with is most of what this takes.
 fn marks() -> String {
     format!(
-        "SELECT EXISTS (SELECT FROM pg_catalog.pg_shdescription d JOIN pg_catalog.pg_authid r ON r.oid = d.objoid \
-           WHERE d.classoid = 'pg_catalog.pg_authid'::regclass AND r.rolname = '_rdb_superadmin') AS ready, \
-         EXISTS (SELECT FROM pg_catalog.pg_authid WHERE rolname = current_user \
-           AND starts_with(rolpassword, {})) AS quick",
+        "SELECT EXISTS (SELECT FROM pg_catalog.pg_shdescription WHERE classoid = 'pg_catalog.pg_authid'::regclass \
+           AND objoid = to_regrole('_rdb_superadmin')::oid) AS ready, \
+         starts_with(rolpassword, {}) AS quick FROM pg_catalog.pg_authid WHERE rolname = current_user",
         escape_literal(scram::DRAWN)
     )
 }

@@ -12,6 +12,7 @@ use berth_sdk::Result;
 use berth_sdk::engine::Instance;
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
+use tokio_postgres::SimpleQueryRow;
 
 use crate::bootstrap;
 use crate::session::{self, Session};
@@ -57,6 +58,21 @@ pub async fn prepared(instance: &Instance) -> Result<Session> {
     }
 }
 
+/// The rows that a call's first statements give, and the session to go on with. They keep nothing that they change: where a
+/// session that an earlier call left fails at them, as one does whose server went away, a new one is told them again.
+pub async fn asked(
+    instance: &Instance,
+    doing: &str,
+    sql: &str,
+) -> Result<(Session, Vec<SimpleQueryRow>)> {
+    if let Some(session) = fitting(instance).await
+        && let Ok(Ok(rows)) = timeout(PATIENCE, session.rows(doing, sql)).await
+    {
+        return Ok((session, rows));
+    }
+    bootstrap::asked(instance, doing, sql).await
+}
+
 /// The end of what a call did with it. An error is the end of the session too.
 pub async fn leave<T>(session: Session, instance: &Instance, result: Result<T>) -> Result<T> {
     match &result {
@@ -69,16 +85,22 @@ pub async fn leave<T>(session: Session, instance: &Instance, result: Result<T>) 
 /// The one that an earlier call left, if it leads to the same server and that still answers. It is asked nothing, so
 /// that it costs nobody an error when the server went away meanwhile, or ended the session.
 async fn left(instance: &Instance) -> Option<Session> {
-    let (login, session) = KEPT.take()?;
-    if login != Login::of(instance) {
-        session.close().await;
-        return None;
-    }
+    let session = fitting(instance).await?;
     match timeout(PATIENCE, session.run("asking nothing", "")).await {
         Ok(Ok(())) => Some(session),
         // Its goodbye would be waited for as long as its answer.
         Ok(Err(_)) | Err(_) => None,
     }
+}
+
+/// The one that an earlier call left, if it leads to the same server.
+async fn fitting(instance: &Instance) -> Option<Session> {
+    let (login, session) = KEPT.take()?;
+    if login == Login::of(instance) {
+        return Some(session);
+    }
+    session.close().await;
+    None
 }
 
 impl Login {

@@ -27,11 +27,15 @@ pub async fn commit(session: &Session, doing: &str, user: &str, which: Which) ->
 /// Waits so many milliseconds for each.
 async fn end(session: &Session, user: &str, which: Which, wait: u32) -> Result<()> {
     let place = match which {
-        Which::Here => " AND datname = current_database()",
+        Which::Here => {
+            " AND datid = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        }
         Which::All => "",
     };
+    // What the view `pg_stat_activity` is made of: planning the view takes longer than all of the rest.
     let sql = format!(
-        "SELECT pg_terminate_backend(pid, {wait}) FROM pg_stat_activity WHERE usename = {}{place}",
+        "SELECT pg_terminate_backend(pid, {wait}) FROM pg_stat_get_activity(NULL) \
+         WHERE usesysid = (SELECT oid FROM pg_authid WHERE rolname = {}){place}",
         escape_literal(user)
     );
     session.run("ending the user's sessions", &sql).await

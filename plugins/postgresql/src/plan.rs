@@ -26,9 +26,6 @@ const CERTIFICATE_FILE: &str = "server.crt";
 const KEY_FILE: &str = "server.key";
 const PASSWORD_FILE: &str = "superuser.password";
 
-/// A certificate lives as long as an instance may: nothing renews it on its own yet.
-const CERTIFICATE_DAYS: u32 = 3650;
-
 /// A fast shutdown writes the shared buffers out, which takes a while on a large server.
 const STOP_GRACE_MS: u32 = 60_000;
 
@@ -50,7 +47,7 @@ pub fn workload(spec: &Spec) -> Workload {
         secrets: vec![
             SecretRequest::password(SUPERUSER_SECRET, 48),
             SecretRequest::password(USER_SECRET, 32),
-            SecretRequest::certificate(CERTIFICATE, CERTIFICATE_DAYS),
+            SecretRequest::certificate(CERTIFICATE, SecretRequest::LASTING),
         ],
     }
 }

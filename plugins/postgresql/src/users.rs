@@ -23,11 +23,10 @@ const ADMIN: &str =
     "coalesce(pg_has_role(oid, to_regrole('_rdb_superadmin')::oid, 'MEMBER'), false) AS admin";
 
 pub async fn list(instance: &Instance) -> Result<Vec<User>> {
-    let session = kept::prepared(instance).await?;
     let sql = format!("SELECT rolname, {ADMIN} FROM pg_authid WHERE {LISTED} ORDER BY rolname");
-    let rows = session.rows("listing the users", &sql).await;
-    let rows = kept::leave(session, instance, rows).await?;
-    rows.iter().map(user).collect()
+    let (session, rows) = kept::asked(instance, "listing the users", &sql).await?;
+    let users = rows.iter().map(user).collect();
+    kept::leave(session, instance, users).await
 }
 
 pub async fn create(instance: &Instance, name: &str, password: &str, admin: bool) -> Result<User> {
@@ -43,9 +42,14 @@ pub async fn change(
     password: Option<&str>,
     admin: Option<bool>,
 ) -> Result<User> {
-    let session = kept::prepared(instance).await?;
-    let changed = alter(&session, instance, name, password, admin).await;
-    kept::leave(session, instance, changed).await
+    // Before anything is locked: it takes its time.
+    let verifier = password.map(verifier).transpose()?;
+    let sql = format!("{BEGIN}; {}", finding(name));
+    let (session, found) = kept::asked(instance, "looking for the user", &sql).await?;
+    let found = found.first();
+    let altered = alter(&session, instance, name, found, verifier.as_deref(), admin).await;
+    let altered = session.or_roll_back(altered).await;
+    kept::leave(session, instance, altered).await
 }
 
 pub async fn delete(instance: &Instance, name: &str) -> Result<()> {
@@ -120,29 +124,16 @@ async fn make(
     find(session, name).await
 }
 
+/// To the end of the transaction, in which the user was looked for.
 async fn alter(
     session: &Session,
     instance: &Instance,
     name: &str,
-    password: Option<&str>,
-    admin: Option<bool>,
-) -> Result<User> {
-    // Before anything is locked: it takes its time.
-    let verifier = password.map(verifier).transpose()?;
-    let altered = alter_to_the_end(session, instance, name, verifier.as_deref(), admin).await;
-    session.or_roll_back(altered).await
-}
-
-async fn alter_to_the_end(
-    session: &Session,
-    instance: &Instance,
-    name: &str,
+    found: Option<&SimpleQueryRow>,
     verifier: Option<&str>,
     admin: Option<bool>,
 ) -> Result<User> {
-    let sql = format!("{BEGIN}; {}", finding(name));
-    let found = session.rows("looking for the user", &sql).await?;
-    let found = found.first().ok_or_else(|| Error::no_user(name))?;
+    let found = found.ok_or_else(|| Error::no_user(name))?;
     let was_admin = is(found, "admin")?;
     if verifier.is_none() && is(found, "shut_out")? {
         removal::readmit(session, name).await?;

@@ -30,9 +30,6 @@ const AUTHORITY_FILE: &str = "ca.crt";
 /// Whom a shard knows, in its volume: the server writes it, and needs it to come back.
 const NODES_FILE: &str = "nodes.conf";
 
-/// A certificate lives as long as an instance may: nothing renews it on its own yet.
-const CERTIFICATE_DAYS: u32 = 3650;
-
 /// How shards live together.
 const CLUSTER: [(&str, &str); 4] = [
     ("cluster-enabled", "yes"),
@@ -91,7 +88,7 @@ pub fn workload(spec: &Spec) -> Workload {
         secrets: vec![
             SecretRequest::password(BERTH_SECRET, 48),
             SecretRequest::password(USER_SECRET, 32),
-            SecretRequest::certificate(CERTIFICATE, CERTIFICATE_DAYS),
+            SecretRequest::certificate(CERTIFICATE, SecretRequest::LASTING),
         ],
     }
 }

@@ -1,4 +1,4 @@
-//! What the host gives to components. `log` is for all; the others are granted by name, one by one: a
+//! What the host gives to components. `log` and `hashing` are for all; the others are granted by name, one by one: a
 //! component that imports what it was not granted is not loaded.
 //!
 //! The only modules of the host that may name infrastructure.
@@ -6,6 +6,7 @@
 pub mod confinement;
 pub mod files;
 mod given_up;
+pub mod hashing;
 pub mod log;
 pub mod process;
 mod process_check;
