@@ -45,9 +45,8 @@ pub async fn run() {
     let port = given["port"].as_u64().expect("a port");
     let inner = inner_port(folder.path());
     let mut plain = ["plain.cfg", "twin.cfg"].map(|name| plain(&folder.path().join(name), inner));
-    let alike = plain
-        .iter()
-        .all(|(_, child)| share_groups(folder.path(), child.id()));
+    let joined = [0, 1].map(|which: usize| share_groups(folder.path(), plain[which].1.id()));
+    let alike = joined.into_iter().all(|joined| joined);
     let at = |other: u64| uri.replace(&format!(":{port}/"), &format!(":{other}/"));
     let way = |name, port| Way {
         name,
@@ -113,7 +112,7 @@ fn print(folder: &Path, ways: [Way; 4], alike: bool) {
     table.note(if alike {
         "the peer is in the control groups of Berth's proxy: who is in fewer gets more of a busy machine".to_owned()
     } else {
-        "the peer is in no control group, as Berth's proxy is not or cannot be joined".to_owned()
+        "the peer or its twin is in no control group, as Berth's proxy is not or cannot be joined".to_owned()
     });
     let (ours, twins) = (shares(&ways[1]), shares(&ways[3]));
     let kept = ours
@@ -122,7 +121,7 @@ fn print(folder: &Path, ways: [Way; 4], alike: bool) {
         .all(|(ours, twin)| *ours >= twin.min(1.0) - NOISE);
     table.target(
         kept,
-        "no slower than the peer or its twin, but for 5 % of noise",
+        "no slower than the slower of the peer and its twin, but for 5 % of noise",
     );
     table.print(folder);
 }

@@ -31,6 +31,8 @@ const TABLES: usize = 200;
 /// What the engine asks and says; see `users.rs` and `lowering.rs` in plugins/postgresql/src.
 const USERS: &str = "SELECT rolname, coalesce(pg_has_role(oid, to_regrole('_rdb_superadmin')::oid, 'MEMBER'), false) AS admin \
     FROM pg_authid WHERE rolcanlogin AND oid >= 16384 AND rolname NOT IN ('berth', '_rdb_superadmin')";
+const RAISE: &str = "ALTER ROLE eve INHERIT CREATEDB CREATEROLE; REVOKE _rdb_superadmin FROM eve; GRANT _rdb_superadmin TO eve";
+const LOWER: &str = "ALTER ROLE eve NOCREATEDB NOCREATEROLE; REVOKE _rdb_superadmin FROM eve";
 const BEGIN: &str = "BEGIN; LOCK TABLE pg_catalog.pg_auth_members IN SHARE UPDATE EXCLUSIVE MODE";
 /// Who is an admin no more keeps no session: before the end of the transaction, and after it.
 const END: &str = "SELECT pg_terminate_backend(pid, 0) FROM pg_stat_get_activity(NULL) \
@@ -182,8 +184,14 @@ impl Place {
         open
     }
 
-    async fn measure(&self, host: &Host, open: &mut Open) -> [Beside; 3] {
-        let mut all = ["list", "change: admin or not", "change: password"].map(|what| Beside {
+    async fn measure(&self, host: &Host, open: &mut Open) -> [Beside; 4] {
+        let all = [
+            "list",
+            "make an admin",
+            "make no admin",
+            "change the password",
+        ];
+        let mut all = all.map(|what| Beside {
             what,
             api: Samples::default(),
             open: Samples::default(),
@@ -191,17 +199,9 @@ impl Place {
         });
         let bob = format!("{}/bob", self.path);
         for round in 0..TIMES + UNCOUNTED {
-            let admin = round % 2 == 0;
-            let grant = match admin {
-                true => {
-                    "ALTER ROLE eve INHERIT CREATEDB NOCREATEROLE; REVOKE _rdb_superadmin FROM eve; GRANT _rdb_superadmin TO eve"
-                }
-                false => "ALTER ROLE eve NOCREATEDB NOCREATEROLE; REVOKE _rdb_superadmin FROM eve",
-            };
-            let lowers = !admin;
             let set = format!("ALTER ROLE eve VALID UNTIL 'infinity' PASSWORD '{VERIFIER}'");
             let counts = round >= UNCOUNTED;
-            let [list, rank, password] = &mut all;
+            let [list, raise, lower, password] = &mut all;
             list.api
                 .time(counts, async || {
                     host.rdb("GET", &self.path, &Value::Null).await;
@@ -214,14 +214,10 @@ impl Place {
             });
             list.anew.keep(counts, took);
             let body = json!({ "password": format!("Correct-horse-{round}") });
+            let rank = |admin| json!({ "is_admin": admin });
             for (beside, body, sql, lowers, hashed) in [
-                (
-                    rank,
-                    json!({ "is_admin": admin }),
-                    grant,
-                    lowers,
-                    Duration::ZERO,
-                ),
+                (raise, rank(true), RAISE, false, Duration::ZERO),
+                (lower, rank(false), LOWER, true, Duration::ZERO),
                 (password, body, &set, false, hash()),
             ] {
                 beside
@@ -234,7 +230,7 @@ impl Place {
                 let took = open.anew(|open| {
                     let _took = open.change(sql, lowers);
                 });
-                beside.anew.keep(counts, took);
+                beside.anew.keep(counts, hashed + took);
             }
         }
         all

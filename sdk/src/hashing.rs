@@ -18,8 +18,11 @@ pub fn pbkdf2_hmac_sha256(password: &[u8], salt: &[u8], rounds: u32) -> Result<[
     }
     #[cfg(not(target_family = "wasm"))]
     {
-        if !(1..=1_000_000).contains(&rounds) {
-            return Err(Error::failed("not 1 to 1 000 000 rounds"));
+        let bounded = password.len() <= 1024 && salt.len() <= 1024;
+        if !bounded || !(1..=1_000_000).contains(&rounds) {
+            return Err(Error::failed(
+                "a password or salt of more than 1 KiB, or not 1 to 1 000 000 rounds",
+            ));
         }
         Ok(pbkdf2::pbkdf2_hmac_array::<pbkdf2::sha2::Sha256, 32>(
             password, salt, rounds,

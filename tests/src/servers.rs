@@ -30,7 +30,12 @@ pub fn named_by(variable: &str) -> Option<PathBuf> {
 
 /// Its version: its first two numbers.
 pub fn version_named_by(variable: &str) -> Option<String> {
-    let output = Command::new(named_by(variable)?).arg("--version").output();
+    let mut command = Command::new(named_by(variable)?);
+    if variable == MYSQLD {
+        // The machine's own configuration is another server's.
+        command.arg("--no-defaults");
+    }
+    let output = command.arg("--version").output();
     let output = output.unwrap_or_else(|error| panic!("{variable}: {error}"));
     let said = String::from_utf8_lossy(&output.stdout);
     let version = first_numbers(&said);

@@ -55,7 +55,7 @@ pub(super) enum Pace {
 }
 
 impl Pace {
-    /// A call that computes has nothing to do with the host but to log, and with the time nothing at all.
+    /// A call that computes has nothing to do with the host but to log and to hash, and with the time nothing at all.
     fn allowance(self) -> Allowance {
         match self {
             Self::Compute => Allowance {

@@ -64,12 +64,22 @@ pub async fn asked(
 ) -> Result<(Session, Vec<SimpleQueryRow>)> {
     let session = Session::superuser(instance, MAINTENANCE).await?;
     let found = session.rows(doing, &format!("{}; {sql}", marks())).await;
-    let mut rows = found.into_iter().flatten();
-    if rows.next().is_some_and(|marks| is_prepared(&marks)) {
-        return Ok((session, rows.collect()));
+    let found = found.map(|rows| {
+        let mut rows = rows.into_iter();
+        let marks = rows.next();
+        marks
+            .is_some_and(|marks| is_prepared(&marks))
+            .then(|| rows.collect())
+    });
+    match found {
+        Ok(Some(rows)) => return Ok((session, rows)),
+        // What was begun goes with it.
+        Ok(None) => session.close().await,
+        Err(error) => {
+            session.close().await;
+            return Err(error);
+        }
     }
-    // It lacks something, or what it began failed.
-    session.close().await;
     let session = prepared(instance).await?;
     match session.rows(doing, sql).await {
         Ok(rows) => Ok((session, rows)),

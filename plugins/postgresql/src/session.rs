@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use tokio_postgres::config::SslMode;
-use tokio_postgres::error::SqlState;
+use tokio_postgres::error::{Severity, SqlState};
 use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage, SimpleQueryRow};
 
 use crate::catalog;
@@ -135,11 +135,25 @@ impl Session {
             .simple_query(sql)
             .await
             .map_err(|e| failure(doing, &e))?;
-        let row = |message| match message {
-            SimpleQueryMessage::Row(row) => Some(row),
-            _ => None,
-        };
-        Ok(messages.into_iter().filter_map(row).collect())
+        Ok(rows_of(messages))
+    }
+
+    /// The same on a session that may have ended meanwhile: then it has answered nothing.
+    pub async fn rows_if_there(
+        &self,
+        doing: &str,
+        sql: &str,
+    ) -> Option<Result<Vec<SimpleQueryRow>>> {
+        match self.client.simple_query(sql).await {
+            Ok(messages) => Some(Ok(rows_of(messages))),
+            Err(error) if is_end(&error) => None,
+            Err(error) => Some(Err(failure(doing, &error))),
+        }
+    }
+
+    /// Without a goodbye, to a server that does not listen.
+    pub fn abandon(self) {
+        self.driver.abort();
     }
 
     /// The end of a transaction that came to no good one, where it did not: its locks are gone when the caller hears
@@ -212,6 +226,25 @@ fn refusal(error: tokio_postgres::Error) -> Refusal {
         return Refusal::AfterPassword;
     }
     Refusal::Other(mapped)
+}
+
+fn rows_of(messages: Vec<SimpleQueryMessage>) -> Vec<SimpleQueryRow> {
+    let row = |message| match message {
+        SimpleQueryMessage::Row(row) => Some(row),
+        _ => None,
+    };
+    messages.into_iter().filter_map(row).collect()
+}
+
+/// There is no session any more: no answer came, or its last word.
+fn is_end(error: &tokio_postgres::Error) -> bool {
+    let said = error.as_db_error();
+    said.is_none_or(|said| {
+        matches!(
+            said.parsed_severity(),
+            Some(Severity::Fatal | Severity::Panic)
+        )
+    })
 }
 
 /// What went wrong, by who must act.

@@ -15,7 +15,8 @@ use super::{Suite, suites};
 use crate::access::{rdb, running, uuid};
 use crate::lifecycle::{credentials, destroy};
 
-const PASSWORD: &str = "Correct-horse-7!";
+/// Of every user that is made.
+pub const PASSWORD: &str = "Correct-horse-7!";
 
 /// An instance of the engine, below `/rdb/v1`.
 struct Tried<'a> {

@@ -2,13 +2,16 @@
 //! environment, no log, and no file that others may open.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use berth::model::Secret;
 use berth::model::plugin::Secrets;
-use berth::model::workload::Workload;
+use berth::model::workload::{SecretKind, SecretRequest, Workload};
 use berth_tests::real::DataDir;
+
+use super::live::PASSWORD;
 
 /// An instance's, as the host keeps them.
 pub struct Kept {
@@ -31,8 +34,7 @@ impl Kept {
         for process in data.processes() {
             for what in ["cmdline", "environ"] {
                 let place = format!("/proc/{}/{what}", process.pid);
-                // It may have ended.
-                shows(&place, &fs::read(&place).unwrap_or_default());
+                shows(&place, &read(&place));
             }
         }
         let files = files(data.path());
@@ -40,9 +42,7 @@ impl Kept {
         let open = files.iter().filter(|path| is_open(path));
         assert!(logs.clone().count() > 1, "the host's and a member's");
         for path in logs.chain(open) {
-            // A server may have removed it.
-            let bytes = fs::read(path).unwrap_or_default();
-            shows(&path.display().to_string(), &bytes);
+            shows(&path.display().to_string(), &read(path));
         }
     }
 
@@ -55,8 +55,19 @@ impl Kept {
             let value = value.expose();
             (&**name, value.lines().nth(1).unwrap_or(value))
         });
-        values.collect()
+        values.chain([("a user's password", PASSWORD)]).collect()
     }
+}
+
+/// Nothing of what is gone meanwhile, or of what this process may not read either.
+fn read(path: impl AsRef<Path>) -> Vec<u8> {
+    let path = path.as_ref();
+    fs::read(path).unwrap_or_else(|error| {
+        let gone = [Some(2), Some(3)].contains(&error.raw_os_error());
+        let hidden = error.kind() == ErrorKind::PermissionDenied;
+        assert!(gone || hidden, "{}: {error}", path.display());
+        Vec::new()
+    })
 }
 
 /// All below a directory.
@@ -96,16 +107,23 @@ fn shown_in(name: &str, mode: u32) {
     fs::write(&path, format!("told {SECRET} to everybody")).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
     let secrets = [("superuser".to_owned(), Secret::new(SECRET.to_owned()))];
-    let plan = Workload {
-        members: Vec::new(),
-        endpoints: Vec::new(),
-        secrets: Vec::new(),
-    };
     let kept = Kept {
         secrets: secrets.into(),
-        plan,
+        plan: planned("superuser"),
     };
     kept.stands_nowhere(&data);
+}
+
+fn planned(secret: &str) -> Workload {
+    let secret = SecretRequest {
+        name: secret.to_owned(),
+        kind: SecretKind::Password(16),
+    };
+    Workload {
+        members: Vec::new(),
+        endpoints: Vec::new(),
+        secrets: vec![secret],
+    }
 }
 
 #[test]
@@ -117,6 +135,17 @@ fn one_in_a_file_of_its_own_is_in_its_place() {
 #[should_panic(expected = "shows superuser")]
 fn one_in_a_file_for_everybody_is_found() {
     shown_in("passwords", 0o644);
+}
+
+#[test]
+#[should_panic(expected = "its plan shows superuser")]
+fn one_in_a_plan_is_found() {
+    let secrets = [("superuser".to_owned(), Secret::new(SECRET.to_owned()))];
+    let kept = Kept {
+        secrets: secrets.into(),
+        plan: planned(SECRET),
+    };
+    kept.stands_nowhere(&DataDir::new());
 }
 
 #[test]

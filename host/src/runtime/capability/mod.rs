@@ -1,4 +1,4 @@
-//! What the host gives to components. `log` and `hashing` are for all; the others are granted by name, one by one: a
+//! What the host gives to components. `log` and `hashing` need no grant; the others are granted by name, one by one: a
 //! component that imports what it was not granted is not loaded.
 //!
 //! The only modules of the host that may name infrastructure.

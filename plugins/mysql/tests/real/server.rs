@@ -50,6 +50,16 @@ fn newest(versions: &Path) -> Option<PathBuf> {
     programs.filter(|path| path.exists()).max()
 }
 
+/// Beside it, or the one that the project's script installed: packages keep them apart.
+fn client(server: &Path) -> PathBuf {
+    let beside = server.with_file_name("mysql");
+    if beside.exists() {
+        return beside;
+    }
+    let installed = installed("mysql").and_then(|versions| newest(&versions));
+    installed.map_or(beside, |server| server.with_file_name("mysql"))
+}
+
 impl Server {
     /// Initialise and start one; it is not ready yet when this returns.
     pub fn start(program: Program, init_settings: &[(&str, &str)]) -> Self {
@@ -57,7 +67,7 @@ impl Server {
             init_settings: chosen(init_settings),
             ..spec(&program.label)
         };
-        let client = program.path.with_file_name("mysql");
+        let client = client(&program.path);
         Self {
             inner: testing::Server::start(spec, move |_| program.path.clone()),
             client,
