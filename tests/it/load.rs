@@ -10,7 +10,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use berth_tests::mysql::{self, mysql_binary};
 use berth_tests::real::{DataDir, Host};
-use berth_tests::{not_tried, wait_for};
+use berth_tests::{not_tried, servers, wait_for};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
@@ -270,10 +270,5 @@ fn text<'a>(value: &'a Value, name: &str) -> &'a str {
 
 /// The one of Redis 7.0, which comes with it.
 fn benchmark() -> Option<PathBuf> {
-    let home = PathBuf::from(std::env::var_os("HOME").unwrap_or_default());
-    let own = home.join(".local/share/berth/servers");
-    [PathBuf::from("/opt/berth/servers"), own]
-        .into_iter()
-        .map(|base| base.join("redis/7.0/usr/bin/redis-benchmark"))
-        .find(|path| path.exists())
+    servers::installed("redis/7.0/usr/bin/redis-benchmark")
 }

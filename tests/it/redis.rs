@@ -7,7 +7,7 @@ use std::process::Command;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use berth_tests::real::{DataDir, Host};
-use berth_tests::{not_tried, wait_for};
+use berth_tests::{not_tried, servers, wait_for};
 use serde_json::{Value, json};
 
 use crate::access::{rdb, running, uuid};
@@ -357,12 +357,6 @@ async fn python(client: &Client) {
 
 /// The client of the newest that is installed.
 pub fn cli() -> Option<PathBuf> {
-    let home = PathBuf::from(std::env::var_os("HOME").unwrap_or_default());
-    let own = home.join(".local/share/berth/servers");
-    [PathBuf::from("/opt/berth/servers"), own]
-        .into_iter()
-        .flat_map(|base| {
-            ["7.2", "7.0"].map(|v| base.join("redis").join(v).join("usr/bin/redis-cli"))
-        })
-        .find(|path| path.exists())
+    let mut versions = ["7.2", "7.0"].iter();
+    versions.find_map(|version| servers::installed(&format!("redis/{version}/usr/bin/redis-cli")))
 }

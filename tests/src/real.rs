@@ -450,17 +450,9 @@ pub fn psql_binary() -> PathBuf {
 
 /// A program of this PostgreSQL, where the project's script or the distribution puts it.
 pub fn postgresql_program(major: u16, program: &str) -> Option<PathBuf> {
-    let home = std::env::var_os("HOME").map(PathBuf::from);
-    let own = home.map(|home| home.join(".local/share/berth/servers/postgresql"));
-    [
-        Some(PathBuf::from("/opt/berth/servers/postgresql")),
-        own,
-        Some(PathBuf::from("/usr/lib/postgresql")),
-    ]
-    .into_iter()
-    .flatten()
-    .map(|folder| folder.join(major.to_string()).join("bin").join(program))
-    .find(|path| path.exists())
+    let below = format!("postgresql/{major}/bin/{program}");
+    let distributions = || Some(Path::new("/usr/lib").join(&below)).filter(|path| path.exists());
+    servers::installed(&below).or_else(distributions)
 }
 
 /// The binary under test: `BERTH_BIN`, or the one cargo built beside the tests.
