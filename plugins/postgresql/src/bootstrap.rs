@@ -46,13 +46,8 @@ pub async fn bootstrap(instance: &Instance) -> Result<()> {
 pub async fn prepared(instance: &Instance) -> Result<Session> {
     let session = Session::superuser(instance, MAINTENANCE).await?;
     let prepared = prepare(&session, instance).await;
-    match prepared {
-        Ok(()) => Ok(session),
-        Err(error) => {
-            session.close().await;
-            Err(error)
-        }
-    }
+    let (session, ()) = session.unless_failed(prepared).await?;
+    Ok(session)
 }
 
 /// The same, and the rows that its first statements give, which keep nothing that they change. Both are in one message,
@@ -71,23 +66,15 @@ pub async fn asked(
             .is_some_and(|marks| is_prepared(&marks))
             .then(|| rows.collect())
     });
-    match found {
-        Ok(Some(rows)) => return Ok((session, rows)),
-        // What was begun goes with it.
-        Ok(None) => session.close().await,
-        Err(error) => {
-            session.close().await;
-            return Err(error);
-        }
+    let (session, found) = session.unless_failed(found).await?;
+    if let Some(rows) = found {
+        return Ok((session, rows));
     }
+    // What was begun goes with it.
+    session.close().await;
     let session = prepared(instance).await?;
-    match session.rows(doing, sql).await {
-        Ok(rows) => Ok((session, rows)),
-        Err(error) => {
-            session.close().await;
-            Err(error)
-        }
-    }
+    let rows = session.rows(doing, sql).await;
+    session.unless_failed(rows).await
 }
 
 fn is_prepared(marks: &SimpleQueryRow) -> bool {

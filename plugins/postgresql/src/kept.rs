@@ -70,11 +70,7 @@ pub async fn asked(
 ) -> Result<(Session, Vec<SimpleQueryRow>)> {
     if let Some(session) = fitting(instance).await {
         match timeout(LONGER, session.rows_if_there(doing, sql)).await {
-            Ok(Some(Ok(rows))) => return Ok((session, rows)),
-            Ok(Some(Err(error))) => {
-                session.close().await;
-                return Err(error);
-            }
+            Ok(Some(rows)) => return session.unless_failed(rows).await,
             Ok(None) => {}
             // It would wake with a transaction that nobody ends.
             Err(_) => session.abandon(),

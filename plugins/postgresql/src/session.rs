@@ -165,6 +165,17 @@ impl Session {
         result
     }
 
+    /// To go on with what came of it. An error is the end of the session.
+    pub async fn unless_failed<T>(self, result: Result<T>) -> Result<(Self, T)> {
+        match result {
+            Ok(value) => Ok((self, value)),
+            Err(error) => {
+                self.close().await;
+                Err(error)
+            }
+        }
+    }
+
     /// Say goodbye, and wait until it was sent.
     pub async fn close(self) {
         drop(self.client);
