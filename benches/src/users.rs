@@ -29,8 +29,8 @@ const FRESH: &str = "[sandbox]\nkept_sessions = 0\n";
 const TABLES: usize = 200;
 
 /// What the engine asks and says; see `users.rs` and `lowering.rs` in plugins/postgresql/src.
-const USERS: &str = "SELECT rolname, coalesce(pg_has_role(oid, to_regrole('_rdb_superadmin')::oid, 'MEMBER'), false) AS admin \
-    FROM pg_authid WHERE rolcanlogin AND oid >= 16384 AND rolname NOT IN ('berth', '_rdb_superadmin')";
+const ROLES: &str = "SELECT oid, rolname, rolcanlogin, rolvaliduntil, \
+    pg_has_role(oid, to_regrole('_rdb_superadmin'), 'MEMBER') AS admin FROM pg_authid";
 const RAISE: &str = "ALTER ROLE eve INHERIT CREATEDB CREATEROLE; REVOKE _rdb_superadmin FROM eve; GRANT _rdb_superadmin TO eve";
 const LOWER: &str = "ALTER ROLE eve NOCREATEDB NOCREATEROLE; REVOKE _rdb_superadmin FROM eve";
 const BEGIN: &str = "BEGIN; LOCK TABLE pg_catalog.pg_auth_members IN SHARE UPDATE EXCLUSIVE MODE";
@@ -207,7 +207,7 @@ impl Place {
                     host.rdb("GET", &self.path, &Value::Null).await;
                 })
                 .await;
-            let ask = format!("{USERS} ORDER BY rolname");
+            let ask = format!("{ROLES} WHERE rolcanlogin");
             list.open.keep(counts, open.send(&ask));
             let took = open.anew(|open| {
                 let _took = open.send(&ask);
@@ -263,17 +263,19 @@ impl Open {
 
     /// The whole of a change, as the engine makes it.
     fn change(&mut self, sql: &str, lowers: bool) -> Duration {
-        let find = format!("{USERS} AND rolname = 'eve'");
-        let mut took =
-            self.send(&format!("{BEGIN}; {find}")) + self.send(&format!("{sql}; {find}"));
-        if lowers {
-            took += self.send(END);
+        let find = format!("{ROLES} WHERE rolname = 'eve'");
+        let found = self.send(&find);
+        if !lowers {
+            return found + self.send(&format!("{BEGIN}; {sql}; {find}; COMMIT"));
         }
-        took += self.send("COMMIT");
-        if lowers {
-            took += self.send(END);
-        }
-        took
+        let rest = [
+            &*format!("{BEGIN}; {find}; {sql}; {find}"),
+            END,
+            "COMMIT",
+            END,
+        ];
+        rest.into_iter()
+            .fold(found, |took, message| took + self.send(message))
     }
 }
 

@@ -50,7 +50,7 @@ pub async fn prepared(instance: &Instance) -> Result<Session> {
     Ok(session)
 }
 
-/// The same, and the rows that its first statements give, which keep nothing that they change. Both are in one message,
+/// The same, and the rows that its first statements give, which change nothing. Both are in one message,
 /// because logging in takes long enough.
 pub async fn asked(
     instance: &Instance,
@@ -58,32 +58,32 @@ pub async fn asked(
     sql: &str,
 ) -> Result<(Session, Vec<SimpleQueryRow>)> {
     let session = Session::superuser(instance, MAINTENANCE).await?;
-    let found = session.rows(doing, &format!("{}; {sql}", marks())).await;
+    let found = session.rows(doing, &format!("{PREPARED}; {sql}")).await;
     let found = found.map(|rows| {
         let mut rows = rows.into_iter();
-        let marks = rows.next();
-        marks
-            .is_some_and(|marks| is_prepared(&marks))
+        let first = rows.next();
+        first
+            .is_some_and(|first| is_prepared(&first))
             .then(|| rows.collect())
     });
     let (session, found) = session.unless_failed(found).await?;
     if let Some(rows) = found {
         return Ok((session, rows));
     }
-    // What was begun goes with it.
-    session.close().await;
-    let session = prepared(instance).await?;
+    let prepared = prepare(&session, instance).await;
+    let (session, ()) = session.unless_failed(prepared).await?;
     let rows = session.rows(doing, sql).await;
     session.unless_failed(rows).await
 }
 
-fn is_prepared(marks: &SimpleQueryRow) -> bool {
-    ["ready", "quick"].map(|mark| marks.get(mark)) == [Some("t"); 2]
+/// Whether it is the row of a server on which all is done. One that lacks the role of the admins gives none.
+fn is_prepared(row: &SimpleQueryRow) -> bool {
+    row.try_get("prepared").ok().flatten() == Some("0")
 }
 
 async fn prepare(session: &Session, instance: &Instance) -> Result<()> {
-    let marks = session.row("looking for what is there", &marks()).await?;
-    if marks.as_ref().is_some_and(is_prepared) {
+    let row = session.row("looking for what is there", PREPARED).await?;
+    if row.is_some_and(|row| is_prepared(&row)) {
         return Ok(());
     }
     let found = Found::look(session, instance).await?;
@@ -93,7 +93,7 @@ async fn prepare(session: &Session, instance: &Instance) -> Result<()> {
     if !found.ready {
         found.manage(session, instance).await?;
     }
-    Ok(())
+    session.run("marking what is done", MARK_PREPARED).await
 }
 
 /// What the server made of the superuser's password when it was initialised takes most of the time of each login.
@@ -131,7 +131,8 @@ async fn first_user_and_database(
         quicken(session, instance).await?;
     }
     (found.role, found.wanted) = (true, true);
-    found.manage(session, instance).await
+    found.manage(session, instance).await?;
+    session.run("marking what is done", MARK_PREPARED).await
 }
 
 /// That the server is of the version that was planned.
@@ -203,12 +204,19 @@ impl Found {
             }
         }
         // The mark comes with the last of it.
-        let sql = format!("{sql}; {MARK}; COMMIT");
+        let sql = format!("{sql}; {MARK_MANAGED}; COMMIT");
         session.run("making the first user an admin", &sql).await
     }
 }
 
-const MARK: &str =
+/// The last of `prepare`: nobody is let in as the role anyway, so the number is free to say so. It stands where the first look
+/// at the server's catalogue goes in any case; to join or to compute something would double what a new session takes.
+const MARK_PREPARED: &str = "ALTER ROLE _rdb_superadmin CONNECTION LIMIT 0";
+const PREPARED: &str =
+    "SELECT rolconnlimit AS prepared FROM pg_authid WHERE rolname = '_rdb_superadmin'";
+
+/// The last of `manage`, which is not done twice: whom it made an admin may be none any more.
+const MARK_MANAGED: &str =
     "COMMENT ON ROLE _rdb_superadmin IS 'Owns the managed databases. Its members are admins.'";
 
 fn existing(user: &str, database: &str) -> String {
@@ -218,20 +226,12 @@ fn existing(user: &str, database: &str) -> String {
          EXISTS (SELECT FROM pg_catalog.pg_database WHERE datname = {database}) AS database, \
          EXISTS (SELECT FROM pg_catalog.pg_database WHERE datname = {database} \
            AND datdba = to_regrole('_rdb_superadmin')::oid) AS managed, \
-         marks.* FROM ({marks}) marks",
-        user = escape_literal(user),
-        marks = marks(),
-    )
-}
-
-/// Whether `manage` and `quicken` were done once. The tables themselves and no join, for what a new session reads of its
-/// server's catalogue to plan with is most of what this takes.
-fn marks() -> String {
-    format!(
-        "SELECT EXISTS (SELECT FROM pg_catalog.pg_shdescription WHERE classoid = 'pg_catalog.pg_authid'::regclass \
+         EXISTS (SELECT FROM pg_catalog.pg_shdescription WHERE classoid = 'pg_catalog.pg_authid'::regclass \
            AND objoid = to_regrole('_rdb_superadmin')::oid) AS ready, \
-         starts_with(rolpassword, {}) AS quick FROM pg_catalog.pg_authid WHERE rolname = current_user",
-        escape_literal(scram::DRAWN)
+         EXISTS (SELECT FROM pg_catalog.pg_authid WHERE rolname = current_user \
+           AND starts_with(rolpassword, {drawn})) AS quick",
+        user = escape_literal(user),
+        drawn = escape_literal(scram::DRAWN),
     )
 }
 

@@ -20,9 +20,6 @@ use crate::session::{self, Session};
 /// A server that takes longer to answer the first question is asked by a new session.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Where the question waits for a lock: longer than the server lets it.
-const LONGER: Duration = Duration::from_secs(12);
-
 thread_local! {
     /// What drives the session. Nothing in it works between calls.
     static RUNTIME: RefCell<Option<Runtime>> = const { RefCell::new(None) };
@@ -61,20 +58,17 @@ pub async fn prepared(instance: &Instance) -> Result<Session> {
     }
 }
 
-/// The rows that a call's first statements give, and the session to go on with. They keep nothing that they change: where a
-/// session that an earlier call left has ended meanwhile, a new one is told them again.
+/// The rows that a call's first statements give, and the session to go on with. They change nothing: where a session that an
+/// earlier call left has ended meanwhile, or does not answer, a new one is told them again.
 pub async fn asked(
     instance: &Instance,
     doing: &str,
     sql: &str,
 ) -> Result<(Session, Vec<SimpleQueryRow>)> {
-    if let Some(session) = fitting(instance).await {
-        match timeout(LONGER, session.rows_if_there(doing, sql)).await {
-            Ok(Some(rows)) => return session.unless_failed(rows).await,
-            Ok(None) => {}
-            // It would wake with a transaction that nobody ends.
-            Err(_) => session.abandon(),
-        }
+    if let Some(session) = fitting(instance).await
+        && let Ok(Some(rows)) = timeout(PATIENCE, session.rows_if_there(doing, sql)).await
+    {
+        return session.unless_failed(rows).await;
     }
     bootstrap::asked(instance, doing, sql).await
 }

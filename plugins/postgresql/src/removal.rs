@@ -38,15 +38,11 @@ pub async fn remove(session: &Session, instance: &Instance, user: &str) -> Resul
     // Of two failures the first is told. Without an answer from the server the mark of `shut_out` stays.
     drop(session.run("giving up the removal", "ROLLBACK").await);
     drop(readmit(session, user).await);
-    match users::find(session, user).await {
-        // Another call was faster.
-        Err(gone @ Error::NotFound(_)) => Err(gone),
-        _ => Err(error),
-    }
+    Err(users::unless_gone(session, user, error).await)
 }
 
 /// What is true of a role that `shut_out` dealt with, or null.
-pub const SHUT_OUT: &str = "rolvaliduntil < '0001-01-01 BC'";
+const SHUT_OUT: &str = "rolvaliduntil < '0001-01-01 BC'";
 
 /// Undo what `shut_out` did, if it did. Within a transaction of the superuser or without.
 pub async fn readmit(session: &Session, user: &str) -> Result<()> {

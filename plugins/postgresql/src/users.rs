@@ -10,22 +10,33 @@ use tokio_postgres::SimpleQueryRow;
 use crate::bootstrap::SAFE_CREATEROLE;
 use crate::internal::{BEGIN, SUPERADMIN};
 use crate::lowering::{self, Which};
+use crate::names::SUPERUSER;
 use crate::scram::verifier;
 use crate::session::{Session, text};
 use crate::{catalog, kept, names, removal};
+
+/// The numbers below are the server's own roles' (manual, "Object Identifier Types" and `transam.h`).
+const FIRST_MADE: u32 = 16384;
 
 /// Which roles are users: not the server's own and not Berth's. Whoever can log in under another name that begins as Berth's
 /// do was made by somebody else, who shall not be able to hide it.
 pub const LISTED: &str =
     "rolcanlogin AND oid >= 16384 AND rolname NOT IN ('berth', '_rdb_superadmin')";
 
-const ADMIN: &str =
-    "coalesce(pg_has_role(oid, to_regrole('_rdb_superadmin')::oid, 'MEMBER'), false) AS admin";
+/// What tells of roles whether they are users, and which: columns as they stand there, for a new session reads in its server's
+/// catalogue about each operator of a question, and that takes longer than the rows.
+const ROLES: &str = "SELECT oid, rolname, rolcanlogin, rolvaliduntil, \
+    pg_has_role(oid, to_regrole('_rdb_superadmin'), 'MEMBER') AS admin FROM pg_authid";
 
 pub async fn list(instance: &Instance) -> Result<Vec<User>> {
-    let sql = format!("SELECT rolname, {ADMIN} FROM pg_authid WHERE {LISTED} ORDER BY rolname");
+    let sql = format!("{ROLES} WHERE rolcanlogin");
     let (session, rows) = kept::asked(instance, "listing the users", &sql).await?;
-    let users = rows.iter().map(user).collect();
+    let users: Result<Vec<_>> = rows.iter().map(listed).collect();
+    let users = users.map(|users| {
+        let mut users: Vec<_> = users.into_iter().flatten().collect();
+        users.sort_by(|one, other| one.name.cmp(&other.name));
+        users
+    });
     kept::leave(session, instance, users).await
 }
 
@@ -44,12 +55,14 @@ pub async fn change(
 ) -> Result<User> {
     // Before anything is locked: it takes its time.
     let verifier = password.map(verifier).transpose()?;
-    let sql = format!("{BEGIN}; {}", finding(name));
-    let (session, found) = kept::asked(instance, "looking for the user", &sql).await?;
-    let found = found.first();
-    let altered = alter(&session, instance, name, found, verifier.as_deref(), admin).await;
-    let altered = session.or_roll_back(altered).await;
-    kept::leave(session, instance, altered).await
+    let (session, found) = kept::asked(instance, "looking for the user", &finding(name)).await?;
+    let change = Change {
+        verifier: verifier.as_deref(),
+        admin,
+        major: catalog::major_of(instance)?,
+    };
+    let changed = change.make(&session, name, found.first()).await;
+    kept::leave(session, instance, changed).await
 }
 
 pub async fn delete(instance: &Instance, name: &str) -> Result<()> {
@@ -67,7 +80,15 @@ pub async fn delete(instance: &Instance, name: &str) -> Result<()> {
 /// The user of this name.
 pub async fn find(session: &Session, name: &str) -> Result<User> {
     let row = session.row("looking for the user", &finding(name)).await?;
-    user(&row.ok_or_else(|| Error::no_user(name))?)
+    found(name, row.as_ref())
+}
+
+/// Why something did not come about that was done to a user who was there: another call may have been faster.
+pub async fn unless_gone(session: &Session, name: &str, error: Error) -> Error {
+    match find(session, name).await {
+        Err(gone @ Error::NotFound(_)) => gone,
+        _ => error,
+    }
 }
 
 /// What makes an admin, or no admin, of a role that is there.
@@ -124,66 +145,106 @@ async fn make(
     find(session, name).await
 }
 
-/// To the end of the transaction, in which the user was looked for.
-async fn alter(
-    session: &Session,
-    instance: &Instance,
-    name: &str,
-    found: Option<&SimpleQueryRow>,
-    verifier: Option<&str>,
+/// What is to become of a user.
+struct Change<'a> {
+    verifier: Option<&'a str>,
     admin: Option<bool>,
-) -> Result<User> {
-    let found = found.ok_or_else(|| Error::no_user(name))?;
-    let was_admin = is(found, "admin")?;
-    if verifier.is_none() && is(found, "shut_out")? {
-        removal::readmit(session, name).await?;
-    }
-    let mut sql = String::new();
-    if let Some(verifier) = verifier {
-        sql = format!(
-            "ALTER ROLE {} VALID UNTIL 'infinity' PASSWORD {}; ",
-            escape_identifier(name),
-            escape_literal(verifier),
-        );
-    }
-    if let Some(admin) = admin {
-        let major = catalog::major_of(instance)?;
-        sql = format!("{sql}{}; ", admin_sql(name, major, admin));
-    }
-    // Before it is final: somebody may have made it an admin by way of another role.
-    let sql = format!("{sql}{}", finding(name));
-    let changed = session.rows("changing the user", &sql).await?;
-    let changed = user(changed.first().ok_or_else(|| Error::no_user(name))?)?;
-    if admin.is_some_and(|admin| admin != changed.admin) {
-        return Err(Error::admin_by_another_role(name));
-    }
-    let doing = "changing the user";
-    if was_admin && !changed.admin {
-        lowering::commit(session, doing, name, Which::All).await?;
-    } else {
-        session.run(doing, "COMMIT").await?;
-    }
-    Ok(changed)
+    major: u32,
 }
 
-/// The user of this name, and whether a removal that was cut off has shut it out.
+impl Change<'_> {
+    async fn make(
+        &self,
+        session: &Session,
+        name: &str,
+        row: Option<&SimpleQueryRow>,
+    ) -> Result<User> {
+        found(name, row)?;
+        if self.verifier.is_none() && row.is_some_and(may_be_shut_out) {
+            removal::readmit(session, name).await?;
+        }
+        let changed = match self.admin {
+            Some(false) => self.lower(session, name).await,
+            Some(true) | None => self.alter(session, name).await,
+        };
+        match session.or_roll_back(changed).await {
+            Ok(user) => Ok(user),
+            Err(error) => Err(unless_gone(session, name, error).await),
+        }
+    }
+
+    /// Nothing that is taken from the user.
+    async fn alter(&self, session: &Session, name: &str) -> Result<User> {
+        let sql = format!("{BEGIN}; {}{}; COMMIT", self.sql(name), finding(name));
+        let row = session.row(CHANGING, &sql).await?;
+        found(name, row.as_ref())
+    }
+
+    async fn lower(&self, session: &Session, name: &str) -> Result<User> {
+        let finding = finding(name);
+        let sql = format!("{BEGIN}; {finding}; {}{finding}", self.sql(name));
+        let rows = session.rows(CHANGING, &sql).await?;
+        let before = found(name, rows.first())?;
+        let after = found(name, rows.last())?;
+        // Before it is final: somebody may have made it an admin by way of another role.
+        if after.admin {
+            return Err(Error::admin_by_another_role(name));
+        }
+        if before.admin {
+            lowering::commit(session, CHANGING, name, Which::All).await?;
+        } else {
+            session.run(CHANGING, "COMMIT").await?;
+        }
+        Ok(after)
+    }
+
+    /// Each with what ends it.
+    fn sql(&self, name: &str) -> String {
+        let mut sql = String::new();
+        if let Some(verifier) = self.verifier {
+            sql = format!(
+                "ALTER ROLE {} VALID UNTIL 'infinity' PASSWORD {}; ",
+                escape_identifier(name),
+                escape_literal(verifier),
+            );
+        }
+        if let Some(admin) = self.admin {
+            sql = format!("{sql}{}; ", admin_sql(name, self.major, admin));
+        }
+        sql
+    }
+}
+
+const CHANGING: &str = "changing the user";
+
 fn finding(name: &str) -> String {
-    format!(
-        "SELECT rolname, {ADMIN}, coalesce({}, false) AS shut_out FROM pg_authid WHERE {LISTED} AND rolname = {}",
-        removal::SHUT_OUT,
-        escape_literal(name)
-    )
+    format!("{ROLES} WHERE rolname = {}", escape_literal(name))
 }
 
-fn is(row: &SimpleQueryRow, column: &str) -> Result<bool> {
-    Ok(text(row, column)? == "t")
+fn found(name: &str, row: Option<&SimpleQueryRow>) -> Result<User> {
+    let user = row.map(listed).transpose()?.flatten();
+    user.ok_or_else(|| Error::no_user(name))
 }
 
-fn user(row: &SimpleQueryRow) -> Result<User> {
-    Ok(User {
-        name: text(row, "rolname")?.to_owned(),
-        admin: is(row, "admin")?,
-    })
+/// The user that a role is, if it is one: the same as `LISTED`.
+fn listed(role: &SimpleQueryRow) -> Result<Option<User>> {
+    let oid: u32 = text(role, "oid")?
+        .parse()
+        .map_err(|e| Error::failed(format!("the server gave a role a number that is none: {e}")))?;
+    let name = text(role, "rolname")?;
+    let berths = [SUPERUSER, SUPERADMIN].contains(&name);
+    let is_user = text(role, "rolcanlogin")? == "t" && oid >= FIRST_MADE && !berths;
+    Ok(is_user.then(|| User {
+        name: name.to_owned(),
+        // Null where nobody is one yet.
+        admin: role.get("admin") == Some("t"),
+    }))
+}
+
+/// Whether a removal that was cut off may have shut it out; `readmit` knows. Nobody else means a date before Christ.
+fn may_be_shut_out(role: &SimpleQueryRow) -> bool {
+    let until = role.get("rolvaliduntil").unwrap_or_default();
+    until == "-infinity" || until.ends_with(" BC")
 }
 
 #[cfg(test)]

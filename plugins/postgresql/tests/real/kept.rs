@@ -6,6 +6,7 @@ use berth_sdk::engine::Instance;
 use berth_sdk::engine::users::{Permission, Users};
 use berth_sdk::types::Error;
 
+use crate::held::Held;
 use crate::server::Server;
 
 const PASSWORD: &str = "S3cret'kept";
@@ -74,6 +75,18 @@ fn errors_end_it(server: &Server) {
     assert_ne!(session(server), before);
     server.ask("postgres", "REVOKE lea FROM kim");
     PostgreSql::delete_user(it(), "lea".into()).expect("a removal");
+
+    // Another holds the lock for longer than a call waits.
+    let mut other = Held::open(&server.program("psql"), &server.inside("postgres"));
+    let lock = "LOCK TABLE pg_catalog.pg_auth_members IN SHARE UPDATE EXCLUSIVE MODE";
+    other.ask(&format!("BEGIN; {lock}; SELECT 1"));
+    let password = Some("An0ther!S3cret".to_owned());
+    let waited = PostgreSql::change_user(it(), "kim".into(), password, None);
+    assert!(matches!(waited, Err(Error::RetryAfter(_))), "{waited:?}");
+    drop(other);
+    let login = server.uri_in("kim", PASSWORD, "real_one");
+    let still = server.psql(&login, "SELECT 1");
+    assert_eq!(still.as_deref(), Ok("1"), "nothing has changed");
 
     // A permission that would not be exact.
     server.ask(

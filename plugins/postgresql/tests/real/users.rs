@@ -33,13 +33,35 @@ pub fn live(version: &str, server: &Server) {
     );
     let names: Vec<_> = listed(server).into_iter().map(|(name, _)| name).collect();
     assert_eq!(names, ["Odd Name", "_rdb_99_all", "app_user", "bob$-x"]);
+    let privileges = PostgreSql::list_privileges(it(), None, Some("real_one".into()));
+    let of: Vec<_> = privileges
+        .expect("a list")
+        .into_iter()
+        .map(|p| p.user)
+        .collect();
+    assert_eq!(of, names, "the same are users everywhere");
     PostgreSql::delete_user(it(), "_rdb_99_all".into()).expect("nobody hides behind a name");
 
+    brought_up(server);
     admins(version, server);
     demotion(server);
     passwords(server);
     removals(server);
     assert!(!server.log().contains("S3cret"), "{}", server.log());
+}
+
+/// A server that an older build prepared is marked, and nothing that its users changed since is changed back.
+fn brought_up(server: &Server) {
+    change(server, "app_user", None, Some(false)).expect("a change");
+    let mark = "SELECT rolconnlimit FROM pg_roles WHERE rolname = '_rdb_superadmin'";
+    assert_eq!(server.ask("postgres", mark), "0");
+    for _ in 0..2 {
+        server.ask("postgres", "ALTER ROLE _rdb_superadmin CONNECTION LIMIT -1");
+        server.ask("postgres", "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = 'berth'");
+        assert!(listed(server).contains(&("app_user".to_owned(), false)));
+        assert_eq!(server.ask("postgres", mark), "0");
+    }
+    change(server, "app_user", None, Some(true)).expect("a change");
 }
 
 fn admins(version: &str, server: &Server) {
