@@ -61,7 +61,7 @@ async fn figures(names: &[&str]) {
             "listing" => listing::run().await,
             "idle" => idle::run().await,
             "proxy" => proxy::run().await,
-            "users" => users::run().await,
+            "users" => on_one_thread(users::run).await,
             "engines" => engines::run().await,
             other => {
                 eprintln!(
@@ -71,4 +71,15 @@ async fn figures(names: &[&str]) {
             }
         }
     }
+}
+
+/// With a client that asks and waits on the same thread, as the peer's does: one that hands its requests to another thread and
+/// is handed the answers adds what waking these takes.
+async fn on_one_thread<F: Future<Output = ()>>(run: impl FnOnce() -> F + Send + 'static) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    let done = tokio::task::spawn_blocking(move || runtime.block_on(run()));
+    done.await.expect("the figure");
 }

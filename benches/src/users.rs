@@ -268,14 +268,8 @@ impl Open {
         if !lowers {
             return found + self.send(&format!("{BEGIN}; {sql}; {find}; COMMIT"));
         }
-        let rest = [
-            &*format!("{BEGIN}; {find}; {sql}; {find}"),
-            END,
-            "COMMIT",
-            END,
-        ];
-        rest.into_iter()
-            .fold(found, |took, message| took + self.send(message))
+        let lowered = self.send(&format!("{BEGIN}; {find}; {sql}; {find}"));
+        found + lowered + self.send(&format!("{END}; COMMIT")) + self.send(END)
     }
 }
 

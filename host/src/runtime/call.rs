@@ -1,13 +1,13 @@
 //! One call into one build of a component: a place in its queue, a fresh store, a deadline, and one clear
-//! error whatever the component does. The store is dropped with the call, but for that of a session, which is kept for
-//! the next one when the call was answered; see `sessions`.
+//! error whatever the component does. The store is dropped with the call, or right after its answer; but for that of a session,
+//! which is kept for the next one when the call was answered; see `sessions`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use berth_bindings::engine::berth::plugin::types as wit;
-use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, SemaphorePermit};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{error::Elapsed, timeout};
 use tracing::Span;
 use wasmtime::component::Instance;
@@ -41,7 +41,7 @@ pub(super) struct Build {
     sandbox: Arc<Sandbox>,
     limits: Limits,
     budget: Arc<Budget>,
-    places: Semaphore,
+    places: Arc<Semaphore>,
     log: Arc<LogBudget>,
 }
 
@@ -73,13 +73,14 @@ impl Pace {
 /// A call in progress.
 pub(super) struct Call<'a> {
     book: Book<'a>,
+    pace: Pace,
     limit: Duration,
     pub store: Store<State>,
     /// The component in the store, once it is there.
     pub instance: Option<Instance>,
     // After the store, which is to be gone when others get them.
     lease: Option<Lease>,
-    place: Place<'a>,
+    place: Place,
 }
 
 /// What is told of a call when it is over, also when nobody waited for its answer.
@@ -94,9 +95,9 @@ struct Book<'a> {
 }
 
 /// Held while the call has a sandbox: in its build; and in the pool, if that makes it, or among the sessions.
-struct Place<'a> {
-    _own: SemaphorePermit<'a>,
-    _pooled: Option<SemaphorePermit<'a>>,
+struct Place {
+    _own: OwnedSemaphorePermit,
+    _pooled: Option<OwnedSemaphorePermit>,
     kept: Option<OwnedSemaphorePermit>,
 }
 
@@ -120,7 +121,7 @@ impl Build {
             sandbox,
             budget: Arc::new(limits.budget()),
             limits,
-            places: Semaphore::new(limits.concurrent),
+            places: Arc::new(Semaphore::new(limits.concurrent)),
             log: Arc::default(),
         }
     }
@@ -194,6 +195,7 @@ impl Build {
                 memory_bytes: 0,
                 span,
             },
+            pace,
             limit,
             store,
             instance,
@@ -209,12 +211,7 @@ impl Build {
 
     /// One of the build's own, and one of the pool's, which are enough for several builds whose calls all hang. A
     /// session that goes on has its place already.
-    async fn place(
-        &self,
-        function: &'static str,
-        limit: Duration,
-        goes_on: bool,
-    ) -> Result<Place<'_>> {
+    async fn place(&self, function: &'static str, limit: Duration, goes_on: bool) -> Result<Place> {
         let pool = self.sandbox.engines.places(self.shape);
         let pool = pool.filter(|_| !goes_on);
         let place = |own, pooled| Place {
@@ -223,17 +220,18 @@ impl Build {
             kept: None,
         };
         let at_once = || {
-            let own = self.places.try_acquire().ok()?;
-            let pooled = pool.map(Semaphore::try_acquire).transpose().ok()?;
+            let own = Arc::clone(&self.places).try_acquire_owned().ok()?;
+            let pooled = pool.cloned().map(Semaphore::try_acquire_owned);
+            let pooled = pooled.transpose().ok()?;
             Some(place(own, pooled))
         };
         if let Some(place) = at_once() {
             return Ok(place);
         }
         let both = async {
-            let own = self.places.acquire().await?;
+            let own = Arc::clone(&self.places).acquire_owned().await?;
             let pooled = match pool {
-                Some(pool) => Some(pool.acquire().await?),
+                Some(pool) => Some(Arc::clone(pool).acquire_owned().await?),
                 None => None,
             };
             Ok(place(own, pooled))
@@ -297,7 +295,9 @@ impl Call<'_> {
         });
         let (what, cause) = match outcome {
             Ok(Ok(value)) => {
-                self.keep();
+                if let Some(rest) = self.keep() {
+                    rest.end();
+                }
                 return Ok(value);
             }
             Err(_) => (
@@ -325,26 +325,41 @@ impl Call<'_> {
         Err(Error::failed(message).caused_by(detail.to_owned()))
     }
 
-    /// Keep the sandbox for the next call about the same, if this one may and there is room.
-    fn keep(mut self) {
-        if self.instance.is_none() || !self.store.data().can_be_kept() {
-            return;
-        }
+    /// Keep the sandbox for the next call about the same, if this one may and there is room. Otherwise this is what is left.
+    fn keep(mut self) -> Option<Self> {
+        let may = self.store.data().can_be_kept();
+        let Some(instance) = self.instance.filter(|_| may) else {
+            return Some(self);
+        };
         let Some(lease) = self.lease.take() else {
-            return;
+            return Some(self);
         };
         let Some(place) = self.place.kept.take().or_else(|| lease.place()) else {
-            return;
+            return Some(self);
         };
+        lease.keep(Session {
+            store: self.store,
+            instance,
+            place,
+        });
+        None
+    }
+
+    /// Take the sandbox apart. After a call that talked, which used much of it, nobody waits for that; others get its place
+    /// when it is done.
+    fn end(self) {
         let Self {
-            store, instance, ..
+            pace,
+            store,
+            lease,
+            place,
+            ..
         } = self;
-        if let Some(instance) = instance {
-            lease.keep(Session {
-                store,
-                instance,
-                place,
-            });
+        // In this order.
+        let rest = (store, lease, place);
+        match pace {
+            Pace::Compute => drop(rest),
+            Pace::Talk => drop(tokio::spawn(async move { drop(rest) })),
         }
     }
 

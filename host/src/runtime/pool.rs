@@ -4,6 +4,7 @@
 //! memories or tables that grow, is made anew, so that the pool never decides what a component may do.
 //! Why: docs/decisions/0017-a-pool-for-sandboxes.md.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
@@ -29,7 +30,7 @@ pub(super) struct Engines {
 
 struct Pooled {
     engine: Engine,
-    places: Semaphore,
+    places: Arc<Semaphore>,
 }
 
 impl Engines {
@@ -43,7 +44,7 @@ impl Engines {
         let pooled = match pooled(places.saturating_add(kept)) {
             Ok(engine) => Some(Pooled {
                 engine,
-                places: Semaphore::new(places),
+                places: Arc::new(Semaphore::new(places)),
             }),
             Err(e) => {
                 tracing::warn!(
@@ -71,7 +72,7 @@ impl Engines {
     }
 
     /// Places for calls into components of a shape, if they are counted: the pool has these, and those of kept sandboxes.
-    pub fn places(&self, shape: Shape) -> Option<&Semaphore> {
+    pub fn places(&self, shape: Shape) -> Option<&Arc<Semaphore>> {
         match shape {
             Shape::Pooled => self.pooled.as_ref().map(|pooled| &pooled.places),
             Shape::Apart => None,

@@ -18,14 +18,15 @@ pub enum Which {
 /// End a transaction that takes something from a user, and with it the sessions that could keep it.
 pub async fn commit(session: &Session, doing: &str, user: &str, which: Which) -> Result<()> {
     // Before: were this call cut off right after the transaction, its repetition would find nothing to take.
-    end(session, user, which, 0).await?;
-    session.run(doing, "COMMIT").await?;
+    let sql = format!("{}; COMMIT", ending(user, which, 0));
+    session.run(doing, &sql).await?;
     // After: whoever came while the transaction was not at its end.
-    end(session, user, which, 1000).await
+    let sql = ending(user, which, 1000);
+    session.run("ending the user's sessions", &sql).await
 }
 
 /// Waits so many milliseconds for each.
-async fn end(session: &Session, user: &str, which: Which, wait: u32) -> Result<()> {
+fn ending(user: &str, which: Which, wait: u32) -> String {
     let place = match which {
         Which::Here => {
             " AND datid = (SELECT oid FROM pg_database WHERE datname = current_database())"
@@ -33,10 +34,9 @@ async fn end(session: &Session, user: &str, which: Which, wait: u32) -> Result<(
         Which::All => "",
     };
     // What the view `pg_stat_activity` is made of: planning the view takes longer than all of the rest.
-    let sql = format!(
+    format!(
         "SELECT pg_terminate_backend(pid, {wait}) FROM pg_stat_get_activity(NULL) \
          WHERE usesysid = (SELECT oid FROM pg_authid WHERE rolname = {}){place}",
         escape_literal(user)
-    );
-    session.run("ending the user's sessions", &sql).await
+    )
 }

@@ -53,13 +53,18 @@ pub async fn change(
     password: Option<&str>,
     admin: Option<bool>,
 ) -> Result<User> {
-    // Before anything is locked: it takes its time.
-    let verifier = password.map(verifier).transpose()?;
+    let major = catalog::major_of(instance)?;
+    let verifier = password.map(|password| tokio::spawn(while_waiting(password.to_owned())));
     let (session, found) = kept::asked(instance, "looking for the user", &finding(name)).await?;
+    let verifier = match verifier {
+        Some(verifier) => verifier.await.map_err(|e| Error::failed(e.to_string()))?,
+        None => Ok(None),
+    };
+    let (session, verifier) = session.unless_failed(verifier).await?;
     let change = Change {
-        verifier: verifier.as_deref(),
+        verifier,
         admin,
-        major: catalog::major_of(instance)?,
+        major,
     };
     let changed = change.make(&session, name, found.first()).await;
     kept::leave(session, instance, changed).await
@@ -145,14 +150,20 @@ async fn make(
     find(session, name).await
 }
 
+/// A verifier takes its time: it is made while the server is on its own, after the first question has left.
+async fn while_waiting(password: String) -> Result<Option<String>> {
+    tokio::task::yield_now().await;
+    verifier(&password).map(Some)
+}
+
 /// What is to become of a user.
-struct Change<'a> {
-    verifier: Option<&'a str>,
+struct Change {
+    verifier: Option<String>,
     admin: Option<bool>,
     major: u32,
 }
 
-impl Change<'_> {
+impl Change {
     async fn make(
         &self,
         session: &Session,
@@ -201,7 +212,7 @@ impl Change<'_> {
     /// Each with what ends it.
     fn sql(&self, name: &str) -> String {
         let mut sql = String::new();
-        if let Some(verifier) = self.verifier {
+        if let Some(verifier) = &self.verifier {
             sql = format!(
                 "ALTER ROLE {} VALID UNTIL 'infinity' PASSWORD {}; ",
                 escape_identifier(name),

@@ -6,6 +6,7 @@ use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{OFlag, open, openat};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 use nix::sys::stat::{Mode, SFlag, fstat};
 use nix::unistd::geteuid;
 use tokio::net::{TcpStream, UnixStream};
@@ -171,7 +172,7 @@ impl Destination {
     async fn dial(self) -> io::Result<Wire> {
         match self {
             Self::Unix { dir, name, owner } => {
-                let stream = connect_unix(&dir, &name, owner).await?;
+                let stream = connect_unix(&dir, &name, owner)?;
                 Ok(Wire::Unix(stream))
             }
             Self::Tcp(address) => {
@@ -196,24 +197,29 @@ impl Wire {
 /// Connect to a socket in a directory that the instance's processes can write. They could put a link to a
 /// socket of somebody else there, so links are not followed, and both the socket's owner and whoever listens
 /// on it must be the instance's user.
-async fn connect_unix(dir: &Path, name: &str, owner: u32) -> io::Result<UnixStream> {
+fn connect_unix(dir: &Path, name: &str, owner: u32) -> io::Result<UnixStream> {
     let dir = open(
         dir,
         OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC,
         Mode::empty(),
     )?;
-    let socket = openat(
+    let listening = openat(
         &dir,
         name,
         OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC,
         Mode::empty(),
     )?;
-    let stat = fstat(&socket)?;
+    let stat = fstat(&listening)?;
     if stat.st_mode & SFlag::S_IFMT.bits() != SFlag::S_IFSOCK.bits() || stat.st_uid != owner {
         return Err(io::ErrorKind::PermissionDenied.into());
     }
     // By its descriptor, so that it is the one just looked at, and short enough whatever the path.
-    let stream = UnixStream::connect(format!("/proc/self/fd/{}", socket.as_raw_fd())).await?;
+    let address = UnixAddr::new(&*format!("/proc/self/fd/{}", listening.as_raw_fd()))?;
+    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+    let stream = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+    // At once or not at all: it is not waited for until the runtime has seen that it is connected.
+    connect(stream.as_raw_fd(), &address)?;
+    let stream = UnixStream::from_std(stream.into())?;
     if stream.peer_cred()?.uid() != owner {
         return Err(io::ErrorKind::PermissionDenied.into());
     }

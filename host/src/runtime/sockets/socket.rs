@@ -378,8 +378,8 @@ fn inner(this: &Resource<TcpSocket>) -> Resource<Socket> {
 /// Why a member was not reached. Nothing about the host is told.
 fn refusal(e: &io::Error) -> ErrorCode {
     match e.kind() {
-        // A socket that is not there yet: the server has not begun to listen.
-        io::ErrorKind::NotFound => ErrorCode::ConnectionRefused,
+        // A socket that is not there yet: the server has not begun to listen. Or it does not get to those who wait already.
+        io::ErrorKind::NotFound | io::ErrorKind::WouldBlock => ErrorCode::ConnectionRefused,
         io::ErrorKind::PermissionDenied => ErrorCode::AccessDenied,
         _ => ErrorCode::from(e),
     }

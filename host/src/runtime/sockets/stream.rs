@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use bytes::buf::Limit;
 use bytes::{BufMut, Bytes, BytesMut};
-use nix::sys::socket;
+use nix::sys::socket::{self, MsgFlags};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
@@ -80,6 +80,12 @@ impl Wire {
         }
     }
 
+    /// Also where the runtime has not seen yet that it is writable, as right after it was connected.
+    fn write_now(&self, bytes: &[u8]) -> io::Result<usize> {
+        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+        Ok(socket::send(self.fd().as_raw_fd(), bytes, flags)?)
+    }
+
     async fn readable(&self) -> io::Result<()> {
         match self {
             Self::Unix(stream) => stream.readable().await,
@@ -107,17 +113,20 @@ impl Wire {
         Ok(())
     }
 
-    fn shutdown(&self, how: Shutdown) -> io::Result<()> {
-        let fd: BorrowedFd<'_> = match self {
+    fn fd(&self) -> BorrowedFd<'_> {
+        match self {
             Self::Unix(stream) => stream.as_fd(),
             Self::Tcp(stream) => stream.as_fd(),
-        };
+        }
+    }
+
+    fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         let how = match how {
             Shutdown::Read => socket::Shutdown::Read,
             Shutdown::Write => socket::Shutdown::Write,
             Shutdown::Both => socket::Shutdown::Both,
         };
-        match socket::shutdown(fd.as_raw_fd(), how) {
+        match socket::shutdown(self.fd().as_raw_fd(), how) {
             // The peer was quicker.
             Ok(()) | Err(nix::errno::Errno::ENOTCONN) => Ok(()),
             Err(e) => Err(e.into()),
@@ -257,7 +266,7 @@ impl OutputStream for Output {
             }
         }
         while !bytes.is_empty() {
-            match self.0.0.wire.try_write(&bytes) {
+            match self.0.0.wire.write_now(&bytes) {
                 Ok(n) => drop(bytes.split_to(n)),
                 Err(e) if is_not_now(&e) => {
                     state.send = Send::Draining {
