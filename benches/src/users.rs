@@ -31,12 +31,12 @@ const TABLES: usize = 200;
 /// What the engine asks and says; see `users.rs` and `lowering.rs` in plugins/postgresql/src.
 const ROLES: &str = "SELECT oid, rolname, rolcanlogin, rolvaliduntil, \
     pg_has_role(oid, to_regrole('_rdb_superadmin'), 'MEMBER') AS admin FROM pg_authid";
-const RAISE: &str = "ALTER ROLE eve INHERIT CREATEDB CREATEROLE; REVOKE _rdb_superadmin FROM eve; GRANT _rdb_superadmin TO eve";
-const LOWER: &str = "ALTER ROLE eve NOCREATEDB NOCREATEROLE; REVOKE _rdb_superadmin FROM eve";
+const RAISE: &str = "ALTER ROLE $who INHERIT CREATEDB CREATEROLE; REVOKE _rdb_superadmin FROM $who; GRANT _rdb_superadmin TO $who";
+const LOWER: &str = "ALTER ROLE $who NOCREATEDB NOCREATEROLE; REVOKE _rdb_superadmin FROM $who";
 const BEGIN: &str = "BEGIN; LOCK TABLE pg_catalog.pg_auth_members IN SHARE UPDATE EXCLUSIVE MODE";
 /// Who is an admin no more keeps no session: before the end of the transaction, and after it.
 const END: &str = "SELECT pg_terminate_backend(pid, 0) FROM pg_stat_get_activity(NULL) \
-    WHERE usesysid = (SELECT oid FROM pg_authid WHERE rolname = 'eve')";
+    WHERE usesysid = (SELECT oid FROM pg_authid WHERE rolname = '$who')";
 /// Of no password, in the form that is sent.
 const VERIFIER: &str = "SCRAM-SHA-256$4096:c2FsdHNhbHRzYWx0c2FsdA==$QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE=:QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE=";
 
@@ -80,7 +80,7 @@ pub async fn run() {
         path: format!("{instances}/{uuid}/users"),
         id: uuid.parse().expect("an id"),
     };
-    for name in ["bob", "eve"] {
+    for name in ["bob", "eve", "ivy"] {
         let body = json!({ "name": name, "password": "Correct-horse-7", "is_admin": false });
         host.rdb("POST", &place.path, &body).await;
     }
@@ -125,7 +125,7 @@ pub async fn run() {
         "medians of {TIMES} alternating rounds, beyond: of the differences in each; the API's times include HTTP, the key's check and the target's word on where the server is"
     ));
     table.note(
-        "a change of a password has the rounds of its verifier in it, computed natively: a client that sends no password has them, too"
+        "a change of a password has the rounds of its verifier in it, computed natively while the user is looked for, and with a new connection while the server begins its process: a client that sends no password has them, too"
             .into(),
     );
     table.note(
@@ -199,7 +199,7 @@ impl Place {
         });
         let bob = format!("{}/bob", self.path);
         for round in 0..TIMES + UNCOUNTED {
-            let set = format!("ALTER ROLE eve VALID UNTIL 'infinity' PASSWORD '{VERIFIER}'");
+            let set = format!("ALTER ROLE $who VALID UNTIL 'infinity' PASSWORD '{VERIFIER}'");
             let counts = round >= UNCOUNTED;
             let [list, raise, lower, password] = &mut all;
             list.api
@@ -226,11 +226,13 @@ impl Place {
                         host.rdb("PATCH", &bob, &body).await;
                     })
                     .await;
-                beside.open.keep(counts, hashed + open.change(sql, lowers));
+                beside
+                    .open
+                    .keep(counts, open.change("eve", sql, lowers, hashed));
                 let took = open.anew(|open| {
-                    let _took = open.change(sql, lowers);
+                    let _took = open.change("ivy", sql, lowers, Duration::ZERO);
                 });
-                beside.anew.keep(counts, hashed + took);
+                beside.anew.keep(counts, took);
             }
         }
         all
@@ -261,15 +263,16 @@ impl Open {
         begun.elapsed()
     }
 
-    /// The whole of a change, as the engine makes it.
-    fn change(&mut self, sql: &str, lowers: bool) -> Duration {
-        let find = format!("{ROLES} WHERE rolname = 'eve'");
-        let found = self.send(&find);
+    /// The whole of a change, as the engine makes it: what is hashed for it is while the user is looked for.
+    fn change(&mut self, who: &str, sql: &str, lowers: bool, hashed: Duration) -> Duration {
+        let (sql, end) = (sql.replace("$who", who), END.replace("$who", who));
+        let find = format!("{ROLES} WHERE rolname = '{who}'");
+        let found = self.send(&find).max(hashed);
         if !lowers {
             return found + self.send(&format!("{BEGIN}; {sql}; {find}; COMMIT"));
         }
         let lowered = self.send(&format!("{BEGIN}; {find}; {sql}; {find}"));
-        found + lowered + self.send(&format!("{END}; COMMIT")) + self.send(END)
+        found + lowered + self.send(&format!("{end}; COMMIT")) + self.send(&end)
     }
 }
 

@@ -345,9 +345,10 @@ impl Call<'_> {
         None
     }
 
-    /// Take the sandbox apart. After a call that talked, which used much of it, nobody waits for that; others get its place
-    /// when it is done.
+    /// Take the sandbox apart. After a call that talked, and so used more of it than others do, nobody waits for that; others
+    /// get its place when it is done. What is large is given back before the answer: the next call may want as much.
     fn end(self) {
+        let small = self.store.data().can_be_kept();
         let Self {
             pace,
             store,
@@ -358,8 +359,8 @@ impl Call<'_> {
         // In this order.
         let rest = (store, lease, place);
         match pace {
-            Pace::Compute => drop(rest),
-            Pace::Talk => drop(tokio::spawn(async move { drop(rest) })),
+            Pace::Talk if small => drop(tokio::spawn(async move { drop(rest) })),
+            Pace::Talk | Pace::Compute => drop(rest),
         }
     }
 

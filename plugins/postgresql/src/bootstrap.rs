@@ -6,10 +6,11 @@
 use berth_sdk::engine::Instance;
 use berth_sdk::engine::users::Permission;
 use berth_sdk::server::another_program;
-use berth_sdk::{Error, Result};
+use berth_sdk::{Error, Result, log};
 use postgres_protocol::escape::{escape_identifier, escape_literal};
 use tokio_postgres::SimpleQueryRow;
 
+use crate::internal::{BEGIN, SUPERADMIN};
 use crate::plan::USER_SECRET;
 use crate::scram::{self, verifier};
 use crate::session::{self, MAINTENANCE, Session};
@@ -58,7 +59,7 @@ pub async fn asked(
     sql: &str,
 ) -> Result<(Session, Vec<SimpleQueryRow>)> {
     let session = Session::superuser(instance, MAINTENANCE).await?;
-    let found = session.rows(doing, &format!("{PREPARED}; {sql}")).await;
+    let found = session.rows(doing, &format!("{MARK}; {sql}")).await;
     let found = found.map(|rows| {
         let mut rows = rows.into_iter();
         let first = rows.next();
@@ -70,22 +71,26 @@ pub async fn asked(
     if let Some(rows) = found {
         return Ok((session, rows));
     }
-    let prepared = prepare(&session, instance).await;
-    let (session, ()) = session.unless_failed(prepared).await?;
+    let made = bring_up(&session, instance).await;
+    let (session, ()) = session.unless_failed(made).await?;
     let rows = session.rows(doing, sql).await;
     session.unless_failed(rows).await
 }
 
 /// Whether it is the row of a server on which all is done. One that lacks the role of the admins gives none.
 fn is_prepared(row: &SimpleQueryRow) -> bool {
-    row.try_get("prepared").ok().flatten() == Some("0")
+    row.try_get("rolconnlimit").ok().flatten() == Some(PREPARED)
 }
 
 async fn prepare(session: &Session, instance: &Instance) -> Result<()> {
-    let row = session.row("looking for what is there", PREPARED).await?;
+    let row = session.row("looking for what is there", MARK).await?;
     if row.is_some_and(|row| is_prepared(&row)) {
         return Ok(());
     }
+    bring_up(session, instance).await
+}
+
+async fn bring_up(session: &Session, instance: &Instance) -> Result<()> {
     let found = Found::look(session, instance).await?;
     if !found.quick {
         quicken(session, instance).await?;
@@ -93,7 +98,17 @@ async fn prepare(session: &Session, instance: &Instance) -> Result<()> {
     if !found.ready {
         found.manage(session, instance).await?;
     }
-    session.run("marking what is done", MARK_PREPARED).await
+    mark(session).await;
+    Ok(())
+}
+
+/// One that is not marked is looked at again by the next call: nobody who only reads is refused for that.
+async fn mark(session: &Session) {
+    let sql = format!("{BEGIN}; ALTER ROLE {SUPERADMIN} CONNECTION LIMIT {PREPARED}; COMMIT");
+    let marked = session.run("marking what is done", &sql).await;
+    if session.or_roll_back(marked).await.is_err() {
+        log::warn("the server could not be marked as prepared; the next call looks again");
+    }
 }
 
 /// What the server made of the superuser's password when it was initialised takes most of the time of each login.
@@ -132,7 +147,8 @@ async fn first_user_and_database(
     }
     (found.role, found.wanted) = (true, true);
     found.manage(session, instance).await?;
-    session.run("marking what is done", MARK_PREPARED).await
+    mark(session).await;
+    Ok(())
 }
 
 /// That the server is of the version that was planned.
@@ -182,7 +198,7 @@ impl Found {
     async fn manage(&self, session: &Session, instance: &Instance) -> Result<()> {
         let user = escape_identifier(&names::user(&instance.spec));
         let database = names::database(&instance.spec);
-        let mut sql = internal::BEGIN.to_owned();
+        let mut sql = BEGIN.to_owned();
         internal::make_superadmin(session).await?;
         if self.database && !self.managed {
             // Its owner was the first user: an older build made it, or the user himself did in place of ours.
@@ -209,11 +225,13 @@ impl Found {
     }
 }
 
-/// The last of `prepare`: nobody is let in as the role anyway, so the number is free to say so. It stands where the first look
-/// at the server's catalogue goes in any case; to join or to compute something would double what a new session takes.
-const MARK_PREPARED: &str = "ALTER ROLE _rdb_superadmin CONNECTION LIMIT 0";
-const PREPARED: &str =
-    "SELECT rolconnlimit AS prepared FROM pg_authid WHERE rolname = '_rdb_superadmin'";
+/// Where it is marked that all of this was done, once: a superuser's password that somebody sets by hand later keeps its
+/// rounds. The mark stands where the first look at the server's catalogue goes in any case; to join or to compute something
+/// would double what a new session takes for it.
+const MARK: &str = "SELECT rolconnlimit FROM pg_authid WHERE rolname = '_rdb_superadmin'";
+
+/// So many may be connected as the role of admins, as which nobody can log in.
+const PREPARED: &str = "0";
 
 /// The last of `manage`, which is not done twice: whom it made an admin may be none any more.
 const MARK_MANAGED: &str =

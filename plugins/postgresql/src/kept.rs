@@ -65,10 +65,12 @@ pub async fn asked(
     doing: &str,
     sql: &str,
 ) -> Result<(Session, Vec<SimpleQueryRow>)> {
-    if let Some(session) = fitting(instance).await
-        && let Ok(Some(rows)) = timeout(PATIENCE, session.rows_if_there(doing, sql)).await
-    {
-        return session.unless_failed(rows).await;
+    if let Some(session) = fitting(instance).await {
+        match timeout(PATIENCE, session.rows_if_there(doing, sql)).await {
+            Ok(Some(rows)) => return session.unless_failed(rows).await,
+            Ok(None) => {}
+            Err(_) => session.abandon(),
+        }
     }
     bootstrap::asked(instance, doing, sql).await
 }
@@ -89,7 +91,10 @@ async fn left(instance: &Instance) -> Option<Session> {
     match timeout(PATIENCE, session.run("asking nothing", "")).await {
         Ok(Ok(())) => Some(session),
         // Its goodbye would be waited for as long as its answer.
-        Ok(Err(_)) | Err(_) => None,
+        Ok(Err(_)) | Err(_) => {
+            session.abandon();
+            None
+        }
     }
 }
 

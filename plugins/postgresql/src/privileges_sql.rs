@@ -26,7 +26,7 @@ pub fn permissions(user: Option<&str>) -> String {
            ARRAY(SELECT level FROM levels WHERE whole AND pg_has_role(u.oid, role, 'USAGE')) AS inherited, \
            EXISTS (SELECT FROM given WHERE grantee <> 0 AND pg_has_role(u.oid, grantee, 'MEMBER')) AS extra) m \
          ORDER BY u.rolname",
-        listed = users::LISTED,
+        listed = users::are_listed(),
     )
 }
 

@@ -151,6 +151,11 @@ impl Session {
         }
     }
 
+    /// Without a goodbye, to a server that does not listen.
+    pub fn abandon(self) {
+        self.driver.abort();
+    }
+
     /// The end of a transaction that came to no good one, where it did not: its locks are gone when the caller hears
     /// of it. A session that cannot even do that is lost, and with it the transaction.
     pub async fn or_roll_back<T>(&self, result: Result<T>) -> Result<T> {

@@ -3,6 +3,7 @@
 use berth_sdk::engine::Instance;
 use berth_sdk::engine::users::User;
 use berth_sdk::names::first_user_stays;
+use berth_sdk::server::SOON;
 use berth_sdk::{Error, Result};
 use postgres_protocol::escape::{escape_identifier, escape_literal};
 use tokio_postgres::SimpleQueryRow;
@@ -20,11 +21,14 @@ const FIRST_MADE: u32 = 16384;
 
 /// Which roles are users: not the server's own and not Berth's. Whoever can log in under another name that begins as Berth's
 /// do was made by somebody else, who shall not be able to hide it.
-pub const LISTED: &str =
-    "rolcanlogin AND oid >= 16384 AND rolname NOT IN ('berth', '_rdb_superadmin')";
+pub fn are_listed() -> String {
+    format!(
+        "rolcanlogin AND oid >= {FIRST_MADE} AND rolname NOT IN ('{SUPERUSER}', '{SUPERADMIN}')"
+    )
+}
 
-/// What tells of roles whether they are users, and which: columns as they stand there, for a new session reads in its server's
-/// catalogue about each operator of a question, and that takes longer than the rows.
+/// What tells of roles whether they are users, and which. What can be compared and sorted here is, for a new session reads in
+/// its server's catalogue about each operator of a question, and that takes longer than the rows.
 const ROLES: &str = "SELECT oid, rolname, rolcanlogin, rolvaliduntil, \
     pg_has_role(oid, to_regrole('_rdb_superadmin'), 'MEMBER') AS admin FROM pg_authid";
 
@@ -54,10 +58,13 @@ pub async fn change(
     admin: Option<bool>,
 ) -> Result<User> {
     let major = catalog::major_of(instance)?;
-    let verifier = password.map(|password| tokio::spawn(while_waiting(password.to_owned())));
+    let verifier = password.map(|password| tokio::spawn(verifier_meanwhile(password.to_owned())));
     let (session, found) = kept::asked(instance, "looking for the user", &finding(name)).await?;
     let verifier = match verifier {
-        Some(verifier) => verifier.await.map_err(|e| Error::failed(e.to_string()))?,
+        Some(made) => match made.await {
+            Ok(made) => made.map(Some),
+            Err(error) => Err(Error::failed(error.to_string())),
+        },
         None => Ok(None),
     };
     let (session, verifier) = session.unless_failed(verifier).await?;
@@ -150,10 +157,10 @@ async fn make(
     find(session, name).await
 }
 
-/// A verifier takes its time: it is made while the server is on its own, after the first question has left.
-async fn while_waiting(password: String) -> Result<Option<String>> {
+/// A verifier takes its time: it is made while the server works, at a login or the first question.
+async fn verifier_meanwhile(password: String) -> Result<String> {
     tokio::task::yield_now().await;
-    verifier(&password).map(Some)
+    verifier(&password)
 }
 
 /// What is to become of a user.
@@ -171,29 +178,42 @@ impl Change {
         row: Option<&SimpleQueryRow>,
     ) -> Result<User> {
         found(name, row)?;
-        if self.verifier.is_none() && row.is_some_and(may_be_shut_out) {
-            removal::readmit(session, name).await?;
-        }
-        let changed = match self.admin {
-            Some(false) => self.lower(session, name).await,
-            Some(true) | None => self.alter(session, name).await,
-        };
+        let readmit = self.verifier.is_none() && row.is_some_and(may_be_shut_out);
+        let changed = self.in_transaction(session, name, readmit).await;
         match session.or_roll_back(changed).await {
-            Ok(user) => Ok(user),
-            Err(error) => Err(unless_gone(session, name, error).await),
+            Err(error @ Error::Failed(_)) => Err(unless_gone(session, name, error).await),
+            changed => changed,
+        }
+    }
+
+    async fn in_transaction(&self, session: &Session, name: &str, readmit: bool) -> Result<User> {
+        let mut begin = format!("{BEGIN}; ");
+        if readmit {
+            session.run(CHANGING, &begin).await?;
+            removal::readmit(session, name).await?;
+            begin.clear();
+        }
+        match self.admin {
+            Some(false) => self.lower(session, name, &begin).await,
+            Some(true) | None => self.alter(session, name, &begin).await,
         }
     }
 
     /// Nothing that is taken from the user.
-    async fn alter(&self, session: &Session, name: &str) -> Result<User> {
-        let sql = format!("{BEGIN}; {}{}; COMMIT", self.sql(name), finding(name));
+    async fn alter(&self, session: &Session, name: &str, begin: &str) -> Result<User> {
+        let sql = format!("{begin}{}{}; COMMIT", self.sql(name), finding(name));
         let row = session.row(CHANGING, &sql).await?;
-        found(name, row.as_ref())
+        // It is made already: nobody shall take this for a refusal.
+        let gone = || Error::retry(SOON, "somebody else is changing the user");
+        row.map(|row| listed(&row))
+            .transpose()?
+            .flatten()
+            .ok_or_else(gone)
     }
 
-    async fn lower(&self, session: &Session, name: &str) -> Result<User> {
+    async fn lower(&self, session: &Session, name: &str, begin: &str) -> Result<User> {
         let finding = finding(name);
-        let sql = format!("{BEGIN}; {finding}; {}{finding}", self.sql(name));
+        let sql = format!("{begin}{finding}; {}{finding}", self.sql(name));
         let rows = session.rows(CHANGING, &sql).await?;
         let before = found(name, rows.first())?;
         let after = found(name, rows.last())?;
@@ -237,7 +257,7 @@ fn found(name: &str, row: Option<&SimpleQueryRow>) -> Result<User> {
     user.ok_or_else(|| Error::no_user(name))
 }
 
-/// The user that a role is, if it is one: the same as `LISTED`.
+/// The user that a role is, if it is one: the same as `are_listed`.
 fn listed(role: &SimpleQueryRow) -> Result<Option<User>> {
     let oid: u32 = text(role, "oid")?
         .parse()

@@ -157,18 +157,37 @@ fn cut_off(version: &str, server: &Server) {
     cut(server);
     change(Some(PASSWORD.into()), None).expect("a change");
     by(server, "SELECT 1").expect("a new password lets it in");
+    let expiring = format!("ALTER ROLE leaver VALID UNTIL '{UNTIL}'");
+    server.ask("postgres", &expiring);
     cut(server);
+    server.ask(
+        "postgres",
+        "CREATE ROLE boss; GRANT _rdb_superadmin TO boss; GRANT boss TO leaver",
+    );
+    let refused = change(None, Some(false));
+    assert!(matches!(refused, Err(Error::Conflict(_))), "{refused:?}");
+    by(server, "SELECT 1").expect_err("a refused change does not");
+    server.ask("postgres", "DROP ROLE boss");
+    // However the server writes its dates.
+    for style in ["German", "Postgres", "SQL, DMY", "ISO"] {
+        server.ask(
+            "postgres",
+            &format!("ALTER ROLE berth SET datestyle = '{style}'"),
+        );
+        change(None, Some(true)).expect("a change");
+        by(server, "SELECT 1").expect("so does another change");
+        change(None, Some(false)).expect("a change");
+        set(server, Permission::All).expect("a privilege");
+        cut(server);
+    }
+    server.ask("postgres", "ALTER ROLE berth RESET datestyle");
     change(None, Some(true)).expect("a change");
-    by(server, "SELECT 1").expect("so does another change");
     change(None, Some(false)).expect("a change");
     cut(server);
     set(server, Permission::All).expect("a privilege");
     by(server, "SELECT 1").expect("so does a privilege");
 
-    server.ask(
-        "postgres",
-        &format!("ALTER ROLE leaver VALID UNTIL '{UNTIL}'"),
-    );
+    server.ask("postgres", &expiring);
     let expiry = until(server);
     cut(server);
     server.ask("postgres", "CREATE DATABASE leavers OWNER leaver");
