@@ -234,3 +234,40 @@ fn is_file_name(name: &str) -> bool {
             .chars()
             .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'))
 }
+
+#[cfg(test)]
+mod tests {
+    use nix::sys::socket::{Backlog, bind, listen};
+    use wasmtime_wasi::p2::bindings::sockets::network::ErrorCode;
+
+    use super::super::socket::refusal;
+    use super::*;
+
+    #[tokio::test]
+    async fn nobody_waits_for_a_server_whose_line_is_full() {
+        let dir = tempfile::tempdir().unwrap();
+        let server = socket(
+            AddressFamily::Unix,
+            SockType::Stream,
+            SockFlag::SOCK_CLOEXEC,
+            None,
+        );
+        let server = server.unwrap();
+        let address = UnixAddr::new(&dir.path().join("server")).unwrap();
+        bind(server.as_raw_fd(), &address).unwrap();
+        listen(&server, Backlog::new(1).unwrap()).unwrap();
+        let mut line = Vec::new();
+        let refused = loop {
+            match connect_unix(dir.path(), "server", geteuid().as_raw()) {
+                Ok(stream) => line.push(stream),
+                Err(e) => break e,
+            }
+            assert!(line.len() < 10, "the line has no end");
+        };
+        assert!(!line.is_empty());
+        assert!(
+            matches!(refusal(&refused), ErrorCode::ConnectionRefused),
+            "{refused}"
+        );
+    }
+}

@@ -376,7 +376,7 @@ fn inner(this: &Resource<TcpSocket>) -> Resource<Socket> {
 }
 
 /// Why a member was not reached. Nothing about the host is told.
-fn refusal(e: &io::Error) -> ErrorCode {
+pub(super) fn refusal(e: &io::Error) -> ErrorCode {
     match e.kind() {
         // A socket that is not there yet: the server has not begun to listen. Or it does not get to those who wait already.
         io::ErrorKind::NotFound | io::ErrorKind::WouldBlock => ErrorCode::ConnectionRefused,
